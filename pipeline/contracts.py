@@ -1,0 +1,366 @@
+"""What a plug-in must be: one protocol per stage, and the few values that cross them.
+
+This file owns the shapes; it knows no engine, no session and no socket. A plug-in is one file with
+
+* `Options`, a frozen dataclass: the keys of its `[stt.NAME]` (`[llm.NAME]`, …) section and their defaults;
+* `create(options, env)`, called once per process. It returns the stage's engine, or raises `Unavailable`
+  with one sentence that says what to do. It must be quick: heavy imports, model loading and child
+  processes belong to `warm()`.
+
+Audio is s16le mono everywhere: 16 kHz towards detectors and transcribers, `Synthesizer.rate_hz` from
+synthesizers. Every engine lives on one event loop and blocks it never longer than 2 ms.
+"""
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, Protocol, runtime_checkable
+
+INPUT_RATE_HZ = 16_000
+FRAME_MS = 20
+FRAME_SAMPLES = INPUT_RATE_HZ * FRAME_MS // 1000
+FRAME_BYTES = FRAME_SAMPLES * 2
+
+
+# -- errors ---------------------------------------------------------------------------------------------
+
+
+class Failure(StrEnum):
+    """Why a provider failed, as far as it decides what to do next."""
+
+    AUTH = "auth"  # a wrong or missing key: never retried
+    QUOTA = "quota"  # rate limit or spent budget: retried after `retry_after_s`
+    BAD_REQUEST = "bad_request"  # our input: never retried as it is
+    TRANSIENT = "transient"  # network, 5xx, a dead child: worth another try
+    TIMEOUT = "timeout"  # a deadline passed without the first or the next piece
+    EMPTY = "empty"  # it said it succeeded and gave nothing
+
+
+class ParleyError(Exception):
+    """Root of the errors that are somebody's circumstances, not our bugs."""
+
+
+class Unavailable(ParleyError):
+    """This plug-in cannot run here: a package, a key or a model is missing. The text says what to do."""
+
+
+class ProviderError(ParleyError):
+    """A provider failed in a session. The chain decides who takes over.
+
+    `str(error)` is one sentence for the operator's log; `user_message` one for whoever is talking.
+    """
+
+    stage = "provider"
+    default_user_message = "Something went wrong on my side."
+
+    def __init__(
+        self,
+        message: str,
+        kind: Failure = Failure.TRANSIENT,
+        *,
+        user_message: str = "",
+        retry_after_s: float | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.kind = kind
+        self.user_message = user_message or self.default_user_message
+        self.retry_after_s = retry_after_s
+
+
+class SttError(ProviderError):
+    """A transcriber failed."""
+
+    stage = "stt"
+    default_user_message = "I could not hear that properly. Could you say it again?"
+
+
+class LlmError(ProviderError):
+    """A responder failed."""
+
+    stage = "llm"
+    default_user_message = "I could not think of an answer just now. Could you try again?"
+
+
+class TtsError(ProviderError):
+    """A synthesizer failed."""
+
+    stage = "tts"
+    default_user_message = "I have lost my voice for a moment; here is my answer in writing."
+
+
+# -- set-up ---------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Env:
+    """What a plug-in may know of its surroundings when it is created."""
+
+    keys: Mapping[str, str] = field(default_factory=dict)
+    """Environment variables (with `.env` laid under them): where API keys come from."""
+    language: str = "en"
+    """BCP 47 tag of the installation's default language."""
+
+
+class Engine(Protocol):
+    """What every stage's engine has in common."""
+
+    async def warm(self) -> None:
+        """Do the slow part of starting (import, load, connect, spawn) before the first turn needs it.
+
+        Called once, before any other method. Raises `Unavailable` when it turns out that it cannot run.
+        """
+
+    async def aclose(self) -> None:
+        """Give back every process, socket, thread and file. Called once; nothing is called after it."""
+
+
+# -- VAD ------------------------------------------------------------------------------------------------
+
+
+class Detector(Protocol):
+    """Says of each frame whether someone is speaking. One per session; keeps its own state."""
+
+    def is_speech(self, frame: bytes) -> bool:
+        """Judge one frame of exactly `FRAME_BYTES` bytes (20 ms at 16 kHz). Called 50 times a second."""
+
+
+class DetectorEngine(Engine, Protocol):
+    """Opens one `Detector` per session."""
+
+    def open(self) -> Detector: ...
+
+
+# -- speech-to-text -------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Word:
+    """When a word was said. Times in ms of the audio fed (STT) or of the speech made (TTS)."""
+
+    text: str
+    start_ms: int
+    end_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Transcript:
+    """What has been understood of one utterance so far: always the whole utterance, never a delta."""
+
+    text: str
+    final: bool = False
+    """Nothing will change any more; the last one of its utterance."""
+    settled: bool = False
+    """Covers all audio fed before the last `settle()`: good enough to think ahead with."""
+    complete: float | None = None
+    """The recognizer's own probability that the speaker is done, if it has an opinion."""
+    words: tuple[Word, ...] = ()
+    language: str | None = None
+    plugin: str = ""
+    """Which plug-in of the chain said it."""
+
+
+class Transcriber(Protocol):
+    """Turns one utterance into text while it is being spoken."""
+
+    def feed(self, pcm: bytes) -> None:
+        """Take s16le mono 16 kHz audio of any length. Never blocks, never raises for a provider's fault."""
+
+    def settle(self, silence_ms: int) -> None:
+        """The speaker paused `silence_ms` ago (that much silence has been fed already).
+
+        Answer with a transcript marked `settled` as soon as it covers everything fed so far; more audio
+        may follow, and then more partials.
+        """
+
+    def finish(self, silence_ms: int) -> None:
+        """No more audio is coming; the speech ended `silence_ms` ago. Settle the final transcript now."""
+
+    def transcripts(self) -> AsyncIterator[Transcript]:
+        """Yield partials, then exactly one final (its text may be empty), then stop.
+
+        Raises `SttError`. Read by one reader, from before the first `feed`.
+        """
+
+    async def aclose(self) -> None:
+        """Forget the utterance. May come at any time, also before `finish`; then no final is owed."""
+
+
+class TranscriberEngine(Engine, Protocol):
+    """Opens one `Transcriber` per utterance, over whatever it keeps warm between utterances."""
+
+    def open(self, language: str = "", hints: Sequence[str] = ()) -> Transcriber:
+        """Start an utterance. `language` is a BCP 47 tag ("" = the engine's default); `hints` are words
+        or phrases likely to be said. Never blocks."""
+
+
+# -- turn detection -------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """A turn detector's opinion about a pause."""
+
+    complete: float
+    """Probability that the speaker is done: 0 = surely unfinished, 1 = surely finished, 0.5 = no opinion."""
+    reason: str
+    """A few words for "why did it do that?", such as "ends in 'and'"."""
+
+
+class TurnDetector(Protocol):
+    """Judges, from what was said, whether a pause is the end of a turn. Pure and quick (< 0.2 ms)."""
+
+    def judge(self, text: str, language: str) -> Verdict: ...
+
+
+class TurnEngine(Engine, Protocol):
+    """Opens one `TurnDetector` per session."""
+
+    def open(self) -> TurnDetector: ...
+
+
+# -- language model -------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One message of a prompt."""
+
+    role: str
+    """"system", "user", "assistant" or "tool"."""
+    content: str
+    tool_calls: "tuple[ToolCall, ...]" = ()
+    """On an assistant message: what it asked to run."""
+    tool_call_id: str = ""
+    """On a tool message: the call it answers. `content` is then JSON."""
+    name: str = ""
+    """On a tool message: the tool's name."""
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCall:
+    """The model asks for a tool to be run. `arguments` is parsed JSON."""
+
+    id: str
+    name: str
+    arguments: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class ToolSpec:
+    """A tool as the model sees it. `parameters` is a JSON schema of type object."""
+
+    name: str
+    description: str
+    parameters: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What one request consumed, as the provider counted it. The last thing a stream may yield."""
+
+    input_tokens: int = 0
+    output_tokens: int = 0
+    characters: int = 0
+    audio_ms: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """All that a responder is told for one reply."""
+
+    messages: tuple[Message, ...]
+    tools: tuple[ToolSpec, ...] = ()
+    language: str = "en"
+    session_id: str = ""
+
+
+class Responder(Engine, Protocol):
+    """Answers a prompt as a stream of text."""
+
+    def tokens(self, prompt: Prompt) -> AsyncIterator[str | ToolCall | Usage]:
+        """Yield pieces of text (with their own spaces: joined, they are the answer), tool calls, and at
+        most one `Usage` at the end. Raises `LlmError`. Cancelling the consumer ends the request."""
+
+
+# -- text-to-speech -------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class VoiceInfo:
+    """A voice someone can choose."""
+
+    id: str
+    name: str
+    language: str
+    gender: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class SpeechRequest:
+    """One segment of a reply to be spoken."""
+
+    text: str
+    voice: str = ""
+    """A `VoiceInfo.id`; "" = the engine's default for the language. An unknown one is not an error: the
+    engine speaks with its default."""
+    language: str = "en"
+    speed: float = 1.0
+    """1.0 = as the voice is; 0.5 to 2.0."""
+    pitch: float = 1.0
+    reply_id: str = ""
+    """Segments with one `reply_id` belong to one reply, in order of `index`: for prosody across them."""
+    index: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class SpokenWord:
+    """Where a word of the request's text sits in the speech made of it.
+
+    `start` and `end` are character offsets into `SpeechRequest.text`; times in ms from the segment's start.
+    """
+
+    start: int
+    end: int
+    start_ms: int
+    end_ms: int
+
+
+class Synthesizer(Engine, Protocol):
+    """Speaks a segment of text."""
+
+    rate_hz: int
+
+    def speak(self, request: SpeechRequest) -> AsyncIterator[bytes | SpokenWord | Usage]:
+        """Yield s16le mono audio at `rate_hz` in whole samples, as soon as it is there, any length.
+
+        Word times may be mixed in, in any order relative to their audio; at most one `Usage` at the end.
+        Raises `TtsError`. Text without anything speakable yields nothing and is no error. Cancelling the
+        consumer aborts the synthesis at once.
+        """
+
+    def voices(self) -> Sequence[VoiceInfo]:
+        """The voices that can be chosen; may be empty before `warm()`."""
+
+
+# -- tools ----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class ToolContext:
+    """What a running tool may use."""
+
+    session_id: str
+    now: Callable[[], Any]
+    """The current local time as an aware `datetime`."""
+    language: str = "en"
+
+
+@runtime_checkable
+class Tool(Protocol):
+    """Something the agent can do."""
+
+    spec: ToolSpec
+
+    def run(self, arguments: Mapping[str, Any], context: ToolContext) -> Awaitable[Mapping[str, Any]]:
+        """Do it and answer JSON. A refusal is `{"ok": false, "message": "a sentence the agent can say"}`;
+        an exception means that the tool failed."""
