@@ -364,3 +364,44 @@ class Tool(Protocol):
     def run(self, arguments: Mapping[str, Any], context: ToolContext) -> Awaitable[Mapping[str, Any]]:
         """Do it and answer JSON. A refusal is `{"ok": false, "message": "a sentence the agent can say"}`;
         an exception means that the tool failed."""
+
+
+# -- archive --------------------------------------------------------------------------------------------
+
+
+class Recorder(Protocol):
+    """Keeps one session: its journal, its sound, and the files and rows projected from them.
+
+    Every method but `close` is synchronous, only appends to memory, and never raises; a background thread
+    writes at least once a second and after `sync`. Positions are sample indexes on the session's one 16 kHz
+    time line (sample 0 = the first audio of the session, either side).
+    """
+
+    def record(self, kind: str, at_ms: int, data: Mapping[str, Any]) -> None:
+        """Append one journal entry. `at_ms` is session time. Kinds: see `storage.journal`."""
+
+    def user_audio(self, position: int, pcm: bytes) -> None:
+        """Spool 16 kHz microphone audio that starts at `position`. Gaps between calls are silence."""
+
+    def agent_audio(self, reply_id: str, rate_hz: int, offset: int, pcm: bytes, position: int) -> None:
+        """Spool reply audio as it is sent: it is the reply's samples from `offset` (at `rate_hz`);
+        `position` is where on the time line it will start to play as far as is known now. A later
+        "placed" entry in the journal settles what was heard and where."""
+
+    def sync(self) -> None:
+        """A turn is done: bring journal, JSON and rows up to date on disk soon."""
+
+    async def close(self) -> None:
+        """The session has ended (its journal has an "end" entry): write everything that is to be kept."""
+
+
+class Archive(Protocol):
+    """Opens a `Recorder` per session."""
+
+    def open(
+        self, session_id: str, header: Mapping[str, Any], on_trouble: Callable[[str], None]
+    ) -> Recorder:
+        """Start (or, for a session known from before a crash, go on with) a session's journal.
+
+        `on_trouble(sentence)` is called on the event loop, once, when recording had to stop (a full disk);
+        the session itself goes on."""
