@@ -1,0 +1,196 @@
+"""Silero VAD: a small recurrent network that tells speech from other sounds, 32 ms at a time.
+
+The model is the ONNX file that the faster-whisper wheel ships. faster-whisper itself is never imported (it
+would load a whole recognizer): its folder is looked up and the file is run by onnxruntime alone. The network
+is loaded once per process and shared; what it remembers of a microphone lives in that session's detector.
+"""
+
+import asyncio
+import importlib.util
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.contracts import Detector, Env, Unavailable
+
+MODEL_FILE = "silero_vad_v6.onnx"
+WINDOW_SAMPLES = 512  # 32 ms: the only window length the network was trained on at 16 kHz
+CONTEXT_SAMPLES = 64  # the end of the window before, which the network wants to see again
+EXIT_MARGIN = 0.15  # speech goes on until the probability is this far below the threshold, as upstream does
+_STATE_SHAPE = (1, 1, 128)
+_SCALE = np.float32(1.0 / 32768.0)
+
+Floats = NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """`[vad.silero]`."""
+
+    threshold: float = 0.5
+    """Probability from which a window counts as speech; it ends 0.15 lower."""
+
+
+class Network:
+    """The loaded model. Holds no state between calls, so every session may use the same one."""
+
+    def __init__(self, path: Path) -> None:
+        import onnxruntime  # 70 ms and 30 MB: only where a network is really loaded
+
+        settings = onnxruntime.SessionOptions()
+        # One window is 0.1 ms of work: handing it to another thread would cost more than doing it.
+        settings.intra_op_num_threads = 1
+        settings.inter_op_num_threads = 1
+        settings.enable_cpu_mem_arena = False
+        settings.log_severity_level = 4
+        self._session = onnxruntime.InferenceSession(
+            str(path), sess_options=settings, providers=["CPUExecutionProvider"]
+        )
+        names = {i.name for i in self._session.get_inputs()}
+        if names != {"input", "h", "c"}:
+            raise Unavailable(
+                f"{MODEL_FILE} has inputs this version cannot feed ({', '.join(sorted(names))}): "
+                "install faster-whisper 1.2."
+            )
+
+    def run(self, windows: Floats, h: Floats, c: Floats) -> tuple[Floats, Floats, Floats]:
+        """Speech probability of each row of `windows` (n x 576: context and window), in order, and the
+        state after the last."""
+        probabilities, h, c = self._session.run(None, {"input": windows, "h": h, "c": c})
+        return probabilities.reshape(-1), h, c
+
+
+_loaded: dict[Path, Network] = {}
+
+
+def model_path() -> Path:
+    """Where the model is. Raises `Unavailable` when a package or the file is missing."""
+    for package in ("onnxruntime", "faster_whisper"):
+        if importlib.util.find_spec(package) is None:
+            raise Unavailable(f"Silero needs the package {package}: pip install 'parley[silero]'.")
+    spec = importlib.util.find_spec("faster_whisper")
+    folders = (spec.submodule_search_locations or []) if spec else []
+    for folder in folders:
+        path = Path(folder) / "assets" / MODEL_FILE
+        if path.is_file():
+            return path
+    raise Unavailable(f"The installed faster-whisper does not ship {MODEL_FILE}: install faster-whisper 1.2.")
+
+
+async def load() -> Network:
+    """The process's one network, loaded in a thread the first time. Raises `Unavailable`."""
+    path = model_path()
+    if path not in _loaded:
+        network = await asyncio.to_thread(_load, path)
+        _loaded.setdefault(path, network)
+    return _loaded[path]
+
+
+def _load(path: Path) -> Network:
+    try:
+        network = Network(path)
+    except ImportError as error:
+        raise Unavailable(
+            f"Silero cannot load onnxruntime ({error}): pip install 'parley[silero]'."
+        ) from error
+    except RuntimeError as error:  # the base of onnxruntime's own errors: a damaged file, a foreign format
+        raise Unavailable(f"Silero's model {MODEL_FILE} cannot be read: {error}") from error
+    zeros = np.zeros(_STATE_SHAPE, np.float32)
+    for rows in (1, 4):  # the first run of a shape allocates: not in somebody's first word
+        network.run(np.zeros((rows, CONTEXT_SAMPLES + WINDOW_SAMPLES), np.float32), zeros, zeros)
+    return network
+
+
+class SileroDetector:
+    """One microphone through the network.
+
+    A frame is 20 ms and a window 32 ms, so the answer for a frame is that of the last whole window: at
+    most 12 ms old. `probability` is what the network said of it.
+    """
+
+    __slots__ = ("_c", "_fill", "_h", "_input", "_network", "_row", "_speaking", "_threshold", "probability")
+
+    def __init__(self, network: Network, threshold: float) -> None:
+        self._network = network
+        self._threshold = threshold
+        self._input: Floats = np.zeros((1, CONTEXT_SAMPLES + WINDOW_SAMPLES), np.float32)
+        self._row: Floats = self._input[0]
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget everything heard so far."""
+        self._h: Floats = np.zeros(_STATE_SHAPE, np.float32)
+        self._c: Floats = np.zeros(_STATE_SHAPE, np.float32)
+        self._row[:] = 0.0
+        self._fill = CONTEXT_SAMPLES
+        self._speaking = False
+        self.probability = 0.0
+
+    def is_speech(self, frame: bytes) -> bool:
+        samples = np.frombuffer(frame, "<i2")
+        row, fill = self._row, self._fill
+        take = min(len(samples), len(row) - fill)
+        np.multiply(samples[:take], _SCALE, out=row[fill : fill + take])
+        fill += take
+        if fill == len(row):
+            probabilities, self._h, self._c = self._network.run(self._input, self._h, self._c)
+            row[:CONTEXT_SAMPLES] = row[-CONTEXT_SAMPLES:]
+            rest = len(samples) - take
+            np.multiply(samples[take:], _SCALE, out=row[CONTEXT_SAMPLES : CONTEXT_SAMPLES + rest])
+            fill = CONTEXT_SAMPLES + rest
+            self._decide(float(probabilities[0]))
+        self._fill = fill
+        return self._speaking
+
+    def catch_up(self, pcm: bytes) -> bool:
+        """Start afresh from the last moments before now, and answer for now.
+
+        `pcm` ends with the current frame. Its last whole windows are judged in one run, from a blank state;
+        what is left over at its beginning is the first window's context.
+        """
+        self.reset()
+        samples = np.frombuffer(pcm, "<i2")
+        count = len(samples) // WINDOW_SAMPLES
+        if count == 0:
+            return self.is_speech(pcm)
+        padded = np.zeros(CONTEXT_SAMPLES + count * WINDOW_SAMPLES, np.float32)
+        known = min(len(samples), len(padded))
+        np.multiply(samples[-known:], _SCALE, out=padded[-known:])
+        windows = np.lib.stride_tricks.sliding_window_view(padded, CONTEXT_SAMPLES + WINDOW_SAMPLES)
+        batch = np.ascontiguousarray(windows[::WINDOW_SAMPLES])
+        probabilities, self._h, self._c = self._network.run(batch, self._h, self._c)
+        self._row[:CONTEXT_SAMPLES] = padded[-CONTEXT_SAMPLES:]
+        self._decide(float(probabilities[-1]))
+        return self._speaking
+
+    def _decide(self, probability: float) -> None:
+        self.probability = probability
+        self._speaking = probability >= self._threshold - (EXIT_MARGIN if self._speaking else 0.0)
+
+
+class SileroEngine:
+    """Loads the network once and opens a detector per session."""
+
+    def __init__(self, options: Options) -> None:
+        self._threshold = options.threshold
+        self._network: Network | None = None
+
+    async def warm(self) -> None:
+        self._network = await load()
+
+    def open(self) -> Detector:
+        if self._network is None:
+            raise RuntimeError("open() before warm()")
+        return SileroDetector(self._network, self._threshold)
+
+    async def aclose(self) -> None:
+        self._network = None
+
+
+def create(options: Options, env: Env) -> Any:  # noqa: ARG001  (silero needs nothing of its surroundings)
+    """Raises `Unavailable` when the model or onnxruntime is not installed."""
+    model_path()
+    return SileroEngine(options)
