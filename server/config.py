@@ -1,0 +1,337 @@
+"""Loads what an installation chose: config.toml and the environment become one frozen `Config`.
+
+A file is laid over the shipped defaults, the environment over the file, and `.env` under the environment.
+Anything wrong is one `ConfigError` of one line. Keys, defaults and ranges stand in `server.sections`.
+"""
+
+import ipaddress
+import re
+import tomllib
+import typing
+from collections.abc import Iterator, Mapping, Set
+from dataclasses import fields, replace
+from difflib import get_close_matches
+from itertools import pairwise
+from pathlib import Path
+from typing import Annotated, Any, cast
+
+from pipeline import plugins
+from pipeline.plugins import PluginError
+from server.environment import NO_SETTINGS, PREFIX, ConfigError, parse, read_dotenv, settings_in
+from server.sections import Config, Options, Range, Stage, StreamingStage, TokenPrice
+
+__all__ = ["Config", "ConfigError", "Options", "Stage", "StreamingStage", "load"]
+
+SECTIONS = tuple(f.name for f in fields(Config) if f.name not in ("keys", "source", "cwd"))
+PLUGIN_SECTIONS = plugins.KINDS
+
+
+# -- loading --------------------------------------------------------------------------------------------
+
+
+def load(path: str | None, environ: Mapping[str, str], cwd: Path) -> Config:
+    """The configuration of a server started in `cwd`. Raises `ConfigError`.
+
+    `path` is what `--config` said; without it `cwd/config.toml` is read if it is there.
+    """
+    file = cwd / Path(path).expanduser() if path else cwd / "config.toml"
+    dotenv = _dotenv(cwd / ".env")
+    keys = {**dotenv, **environ}
+    reader = _Reader(str(path or "config.toml"))
+    if path or file.exists():
+        reader.take_file(_read_toml(file, reader.source))
+        source = reader.source
+    else:
+        source = "the shipped defaults"
+    reader.take_environment(keys, only_dotenv=dotenv.keys() - environ.keys())
+    return _settle(reader, Config(keys=keys, source=source, cwd=cwd))
+
+
+def _dotenv(file: Path) -> dict[str, str]:
+    try:
+        return read_dotenv(file.read_text("utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f".env cannot be read: {_why(error)}") from error
+
+
+def _read_toml(file: Path, name: str) -> dict[str, Any]:
+    try:
+        return tomllib.loads(file.read_text("utf-8"))
+    except FileNotFoundError as error:
+        raise ConfigError(f"{name} does not exist; write --config with the path of a file") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{name} cannot be read: {_why(error)}") from error
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{name} is not valid TOML: {error}") from error
+
+
+def _why(error: Exception) -> str:
+    return (error.strerror or str(error)) if isinstance(error, OSError) else "it is not UTF-8 text"
+
+
+class _Reader:
+    """Collects what the layers say about each key, checked, with where it was said."""
+
+    def __init__(self, source: str) -> None:
+        self.source = source
+        self.said: dict[tuple[str, str], Any] = {}
+        self.where: dict[tuple[str, str], str] = {}
+        self.options: dict[str, dict[str, dict[str, Any]]] = {kind: {} for kind in PLUGIN_SECTIONS}
+
+    # the file
+
+    def take_file(self, document: Mapping[str, Any]) -> None:
+        for section, table in document.items():
+            _refuse_secret(self.source, section)
+            if section not in SECTIONS:
+                raise ConfigError(f"{self.source}: [{section}] is not a section; {_meant(section, SECTIONS)}")
+            if not isinstance(table, Mapping):
+                raise ConfigError(f"{self.source}: {section} is a section; write [{section}] on its own line")
+            for key, value in table.items():
+                self._take_key(section, key, value)
+
+    def _take_key(self, section: str, key: str, value: Any) -> None:
+        where = f"{self.source}: [{section}] {key}"
+        _refuse_secret(self.source, key, section)
+        hints = hints_of(section)
+        if key in hints:
+            self._say(where, section, key, value, hints[key])
+        elif section in PLUGIN_SECTIONS and isinstance(value, Mapping):
+            for option in value:
+                _refuse_secret(self.source, option, f"{section}.{key}")
+            checked = self._checked(self.source, section, key, value)
+            self.options[section].setdefault(key, {}).update(checked)
+        else:
+            raise ConfigError(f"{where} is not a key; {self._home_of(section, key)}")
+
+    def _home_of(self, section: str, key: str) -> str:
+        if not get_close_matches(key, hints_of(section), n=1):
+            for other in SECTIONS:
+                if key in hints_of(other):
+                    return f"it belongs in [{other}]"
+        return _meant(key, tuple(hints_of(section)))
+
+    def _checked(self, source: str, kind: str, name: str, values: Mapping[str, Any]) -> Mapping[str, Any]:
+        """The values of a plug-in's section, having checked names and types one by one."""
+        hints = _option_hints(source, kind, name)
+        for key, value in values.items():
+            if key not in hints:
+                hint = _meant(key, tuple(hints))
+                raise ConfigError(f"{source}: [{kind}.{name}] {key} is not a key of this plug-in; {hint}")
+            _convert(f"{source}: [{kind}.{name}] {key}", value, hints[key])
+        return values
+
+    # the environment
+
+    def take_environment(self, variables: Mapping[str, str], only_dotenv: Set[str]) -> None:
+        for name in variables:
+            self._catch_single_underscore(name)
+        for variable, path in settings_in(variables).items():
+            text = variables[variable]
+            name = f".env: {variable}" if variable in only_dotenv else variable
+            section, *rest = path
+            if section not in SECTIONS:
+                raise ConfigError(f"{name}: there is no section {section!r}; {_meant(section, SECTIONS)}")
+            if len(rest) == 1:
+                self._take_variable(name, section, rest[0], text)
+            elif len(rest) == 2 and section in PLUGIN_SECTIONS:
+                self._take_option(name, section, rest[0], rest[1], text)
+            else:
+                raise ConfigError(f"{name} is not the name of a key; write PARLEY_<SECTION>__<KEY>")
+
+    def _catch_single_underscore(self, name: str) -> None:
+        """PARLEY_SERVER_PORT would else be ignored without a word."""
+        if not name.startswith(PREFIX) or name in NO_SETTINGS or "__" in name:
+            return
+        section, _, key = name.removeprefix(PREFIX).lower().partition("_")
+        if section in SECTIONS and key in hints_of(section):
+            raise ConfigError(
+                f"{name} has one underscore too few; write {PREFIX}{section.upper()}__{key.upper()}"
+            )
+
+    def _take_variable(self, name: str, section: str, key: str, text: str) -> None:
+        hints = hints_of(section)
+        _refuse_secret(name, key, section)
+        if key not in hints:
+            raise ConfigError(f"{name}: [{section}] has no key {key!r}; {self._home_of(section, key)}")
+        self._say(name, section, key, parse(name, text, hints[key]), hints[key])
+
+    def _take_option(self, name: str, kind: str, flat: str, key: str, text: str) -> None:
+        _refuse_secret(name, key, f"{kind}.{flat}")
+        known = {n.replace("-", "_"): n for n in (*plugins.names(kind), *self.options[kind])}
+        if flat not in known:
+            raise ConfigError(
+                f"{name}: there is no plug-in {flat!r} for {kind}; {_meant(flat, tuple(known))}"
+            )
+        plugin = known[flat]
+        hints = _option_hints(name, kind, plugin)
+        if key not in hints:
+            raise ConfigError(f"{name}: [{kind}.{plugin}] has no key {key!r}; {_meant(key, tuple(hints))}")
+        value = parse(name, text, hints[key])
+        _convert(name, value, hints[key])
+        self.options[kind].setdefault(plugin, {})[key] = value
+
+    def _say(self, where: str, section: str, key: str, value: Any, hint: Any) -> None:
+        value = _convert(where, value, hint)
+        if isinstance(value, Mapping):
+            value = {**self.said.get((section, key), {}), **value}
+        self.said[section, key] = value
+        self.where[section, key] = where
+
+
+def hints_of(section: str) -> dict[str, Any]:
+    """The keys of a section and their types."""
+    cls = typing.get_type_hints(Config)[section]
+    return {k: t for k, t in typing.get_type_hints(cls, include_extras=True).items() if k != "options"}
+
+
+def _option_hints(where: str, kind: str, name: str) -> dict[str, Any]:
+    try:
+        cls = plugins.find(kind, name).Options
+    except PluginError as error:
+        raise ConfigError(f"{where}: {error}") from error
+    return typing.get_type_hints(cls, include_extras=True)
+
+
+def _convert(where: str, value: Any, hint: Any) -> Any:
+    origin, args = typing.get_origin(hint), typing.get_args(hint)
+    if origin is Annotated:
+        value = _convert(where, value, args[0])
+        for limit in args[1:]:
+            if isinstance(limit, Range):
+                limit.check(where, value)
+        return value
+    if origin is Mapping and args[1] is TokenPrice and isinstance(value, Mapping):
+        return {k: _token_price(f"{where}.{k}", v) for k, v in value.items()}
+    try:
+        return plugins.convert(where, value, hint)
+    except PluginError as error:
+        raise ConfigError(str(error)) from error
+
+
+def _token_price(where: str, value: Any) -> TokenPrice:
+    hints = typing.get_type_hints(TokenPrice, include_extras=True)
+    if not isinstance(value, Mapping) or not value or set(value) - set(hints):
+        raise ConfigError(
+            f"{where} = {value!r} must be {{ input = 0.15, output = 0.60 }}, per million tokens"
+        )
+    return TokenPrice(**{k: _convert(f"{where} {k}", v, hints[k]) for k, v in value.items()})
+
+
+def _meant(word: str, known: tuple[str, ...]) -> str:
+    close = get_close_matches(word, known, n=1)
+    if close:
+        return f"did you mean {close[0]!r}?"
+    return f"write one of: {', '.join(known)}" if known else "it has no keys"
+
+
+_SECRET = re.compile(r"(.*_)?(api_?key|secret(_?key)?|auth_token|access_token|password)", re.IGNORECASE)
+
+
+def _refuse_secret(where: str, key: str, section: str = "") -> None:
+    if _SECRET.fullmatch(key):
+        vendor = section.partition(".")[2] or key.lower().partition("_")[0]
+        variable = key.upper() if key.isupper() else f"{vendor.upper().replace('-', '_')}_API_KEY"
+        if "secret" in key.lower():
+            variable = "PARLEY_SECRET_KEY"
+        at = f"[{section}] {key}" if section else key
+        raise ConfigError(
+            f"{where}: {at} is a secret and is not read from here; set {variable} in the environment or .env"
+        )
+
+
+# -- what only the whole can tell -----------------------------------------------------------------------
+
+
+def _settle(reader: _Reader, base: Config) -> Config:
+    parts: dict[str, Any] = {}
+    for section in SECTIONS:
+        changes = {key: value for (owner, key), value in reader.said.items() if owner == section}
+        if section in PLUGIN_SECTIONS:
+            changes["options"] = reader.options[section]
+        parts[section] = replace(getattr(base, section), **changes)
+    config = replace(base, **parts)
+    for where, problem in _problems(config, reader):
+        raise ConfigError(f"{where} {problem}")
+    _check_plugins(config, reader)
+    return _fit_silences(config, reader)
+
+
+def _problems(config: Config, reader: _Reader) -> Iterator[tuple[str, str]]:
+    """Values of the right type that still cannot be meant."""
+
+    def at(section: str, key: str) -> str:
+        where = reader.where.get((section, key), f"[{section}] {key}")
+        return f"{where} = {getattr(getattr(config, section), key)!r}"
+
+    if config.server.public_url and not re.fullmatch(r"https?://[^/\s]+(/\S*)?", config.server.public_url):
+        yield at("server", "public_url"), 'must be a URL, such as "https://talk.example.org"'
+    if not config.server.host:
+        yield at("server", "host"), 'must be an address; write "127.0.0.1", or "0.0.0.0" for every interface'
+    for origin in config.server.allowed_origins:
+        if origin != "*" and not re.fullmatch(r"[a-z][a-z0-9+.-]*://[^/\s]+", origin):
+            yield (
+                at("server", "allowed_origins"),
+                'must be origins without a path, such as ["https://example.org"]',
+            )
+    for proxy in config.server.trusted_proxies:
+        if not _is_network(proxy):
+            yield at("server", "trusted_proxies"), 'must be addresses or networks, such as ["10.0.0.0/8"]'
+    if not re.fullmatch(r"[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8})*", config.pipeline.language):
+        yield at("pipeline", "language"), 'must be a language tag, such as "en" or "pt-BR"'
+    if not re.match(r"(sqlite|postgresql)(\+\w+)?://", config.storage.url):
+        yield at("storage", "url"), 'must be a database URL, such as "sqlite+aiosqlite:///parley.db"'
+    for key in ("conversations_dir", "audio_dir"):
+        if not getattr(config.storage, key):
+            yield at("storage", key), "must be the path of a folder"
+    for kind, stage in config.stages.items():
+        if not stage.plugin:
+            yield at(kind, "plugin"), f"names no plug-in; write one of: {', '.join(plugins.names(kind))}"
+
+
+def _is_network(text: str) -> bool:
+    try:
+        ipaddress.ip_network(text, strict=False)
+    except ValueError:
+        return False
+    return True
+
+
+def _check_plugins(config: Config, reader: _Reader) -> None:
+    """Every plug-in named exists and takes the options it was given."""
+    chains = {kind: stage.plugin for kind, stage in config.stages.items()}
+    chains |= {"vad": (config.vad.plugin,), "turn": (config.turn.plugin,), "tools": config.tools.enabled}
+    for kind, chain in chains.items():
+        key = "enabled" if kind == "tools" else "plugin"
+        where = reader.where.get((kind, key), config.source).split(": [")[0]
+        for name in chain:
+            try:
+                plugins.options(kind, name, getattr(config, kind).options_of(name))
+            except PluginError as error:
+                raise ConfigError(f"{where}: {error}") from error
+
+
+def _fit_silences(config: Config, reader: _Reader) -> Config:
+    """min_silence_ms <= stop_ms <= max_silence_ms. Who sets one of them moves the others that they left
+    alone; two that were set and contradict each other are an error."""
+    order = (("turn", "min_silence_ms"), ("vad", "stop_ms"), ("turn", "max_silence_ms"))
+    values = [cast(int, getattr(getattr(config, section), key)) for section, key in order]
+    said = [i for i, name in enumerate(order) if name in reader.said]
+    for low, high in pairwise(said):
+        if values[low] > values[high]:
+            where = reader.where[order[high]]
+            text = (
+                f"{where} = {values[high]} must be at least [{order[low][0]}] {order[low][1]} = {values[low]}"
+            )
+            raise ConfigError(text)
+    for i in set(range(3)) - set(said):
+        floor = max((values[j] for j in said if j < i), default=0)
+        ceiling = min((values[j] for j in said if j > i), default=values[i] + floor)
+        values[i] = min(max(values[i], floor), ceiling)
+    return replace(
+        config,
+        vad=replace(config.vad, stop_ms=values[1]),
+        turn=replace(config.turn, min_silence_ms=values[0], max_silence_ms=values[2]),
+    )
