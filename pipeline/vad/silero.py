@@ -99,7 +99,7 @@ def _load(path: Path) -> Network:
     except RuntimeError as error:  # the base of onnxruntime's own errors: a damaged file, a foreign format
         raise Unavailable(f"Silero's model {MODEL_FILE} cannot be read: {error}") from error
     zeros = np.zeros(_STATE_SHAPE, np.float32)
-    for rows in (1, 4):  # the first run of a shape allocates: not in somebody's first word
+    for rows in (1, 2):  # the first run of a shape allocates: not in somebody's first word
         network.run(np.zeros((rows, CONTEXT_SAMPLES + WINDOW_SAMPLES), np.float32), zeros, zeros)
     return network
 
@@ -108,23 +108,30 @@ class SileroDetector:
     """One microphone through the network.
 
     A frame is 20 ms and a window 32 ms, so the answer for a frame is that of the last whole window: at
-    most 12 ms old. `probability` is what the network said of it.
+    most 12 ms old. `probability` is what the network said of it. Speech begins at `enter` and lasts until
+    the probability falls below `leave`.
     """
 
-    __slots__ = ("_c", "_fill", "_h", "_input", "_network", "_row", "_speaking", "_threshold", "probability")
+    __slots__ = (
+        "_c",
+        "_enter",
+        "_fill",
+        "_h",
+        "_input",
+        "_leave",
+        "_network",
+        "_row",
+        "_speaking",
+        "probability",
+    )
 
-    def __init__(self, network: Network, threshold: float) -> None:
+    def __init__(self, network: Network, enter: float, leave: float) -> None:
         self._network = network
-        self._threshold = threshold
-        self._input: Floats = np.zeros((1, CONTEXT_SAMPLES + WINDOW_SAMPLES), np.float32)
-        self._row: Floats = self._input[0]
-        self.reset()
-
-    def reset(self) -> None:
-        """Forget everything heard so far."""
+        self._enter, self._leave = enter, leave
         self._h: Floats = np.zeros(_STATE_SHAPE, np.float32)
         self._c: Floats = np.zeros(_STATE_SHAPE, np.float32)
-        self._row[:] = 0.0
+        self._input: Floats = np.zeros((1, CONTEXT_SAMPLES + WINDOW_SAMPLES), np.float32)
+        self._row: Floats = self._input[0]
         self._fill = CONTEXT_SAMPLES
         self._speaking = False
         self.probability = 0.0
@@ -146,29 +153,31 @@ class SileroDetector:
         return self._speaking
 
     def catch_up(self, pcm: bytes) -> bool:
-        """Start afresh from the last moments before now, and answer for now.
+        """Answer for now after a stretch that was not listened to.
 
-        `pcm` ends with the current frame. Its last whole windows are judged in one run, from a blank state;
-        what is left over at its beginning is the first window's context.
+        `pcm` ends with the current frame. Its last whole windows are judged in one run; what is left at its
+        beginning is the first one's context. What was learnt of the voice and the room before is kept:
+        from a blank state a hoarse voice was found up to 1.5 s late.
         """
-        self.reset()
         samples = np.frombuffer(pcm, "<i2")
         count = len(samples) // WINDOW_SAMPLES
         if count == 0:
+            self._fill = CONTEXT_SAMPLES
             return self.is_speech(pcm)
-        padded = np.zeros(CONTEXT_SAMPLES + count * WINDOW_SAMPLES, np.float32)
-        known = min(len(samples), len(padded))
-        np.multiply(samples[-known:], _SCALE, out=padded[-known:])
-        windows = np.lib.stride_tricks.sliding_window_view(padded, CONTEXT_SAMPLES + WINDOW_SAMPLES)
+        heard: Floats = np.zeros(CONTEXT_SAMPLES + count * WINDOW_SAMPLES, np.float32)
+        known = min(len(samples), len(heard))
+        np.multiply(samples[-known:], _SCALE, out=heard[-known:])
+        windows = np.lib.stride_tricks.sliding_window_view(heard, CONTEXT_SAMPLES + WINDOW_SAMPLES)
         batch = np.ascontiguousarray(windows[::WINDOW_SAMPLES])
         probabilities, self._h, self._c = self._network.run(batch, self._h, self._c)
-        self._row[:CONTEXT_SAMPLES] = padded[-CONTEXT_SAMPLES:]
+        self._row[:CONTEXT_SAMPLES] = heard[-CONTEXT_SAMPLES:]
+        self._fill = CONTEXT_SAMPLES
         self._decide(float(probabilities[-1]))
         return self._speaking
 
     def _decide(self, probability: float) -> None:
         self.probability = probability
-        self._speaking = probability >= self._threshold - (EXIT_MARGIN if self._speaking else 0.0)
+        self._speaking = probability >= (self._leave if self._speaking else self._enter)
 
 
 class SileroEngine:
@@ -184,7 +193,7 @@ class SileroEngine:
     def open(self) -> Detector:
         if self._network is None:
             raise RuntimeError("open() before warm()")
-        return SileroDetector(self._network, self._threshold)
+        return SileroDetector(self._network, self._threshold, self._threshold - EXIT_MARGIN)
 
     async def aclose(self) -> None:
         self._network = None

@@ -7,8 +7,9 @@ tells them apart and costs 140 us. So webrtcvad stands at the door, and a frame 
     Silero       - - R R R R R R R R R R R R R R R R R R - - -      - rests, R runs (TAIL_FRAMES longer)
     answer       . . . S S S . S S . . . . . . . . . . . . . .
 
-When the door opens after a rest, Silero starts from a blank state with the last `HISTORY_FRAMES` heard, all
-in one run, so that it knows what came before the onset and the frame that opens stays under 1 ms.
+When the door opens after a rest, Silero goes on from the state it had (it has learnt the voice and the room)
+and catches up with the last `HISTORY_FRAMES` in one run: the frame that opens stays under 1 ms. The defaults
+come from `python -m bench.vad`; the numbers are in docs/plugins/vad-webrtc.md.
 """
 
 import logging
@@ -21,7 +22,7 @@ import webrtcvad
 from pipeline.contracts import FRAME_MS, INPUT_RATE_HZ, Detector, Env, Unavailable
 from pipeline.vad import silero
 
-HISTORY_FRAMES = 7  # 140 ms with the frame that opens: four windows of 32 ms and the context of the first
+HISTORY_FRAMES = 4  # 80 ms: two windows of 32 ms and the context of the first; more brought no earlier onset
 TAIL_FRAMES = 10  # webrtcvad blinks inside words; starting Silero anew each time would cost more than waiting
 
 log = logging.getLogger(__name__)
@@ -35,10 +36,14 @@ class Options:
     """How much webrtcvad itself filters out: 0 (least) to 3 (most)."""
     confirm: Literal["silero", ""] = "silero"
     """Who has to agree; "" trusts webrtcvad alone, which takes music and kitchen noise for speech."""
-    threshold: float = 0.5
-    """Silero's probability from which a window counts as speech."""
-    hangover_ms: int = 0
-    """How long webrtcvad may say no while Silero still hears speech; 0 means that the first "no" counts."""
+    threshold: float = 0.4
+    """Silero's probability from which a window counts as speech. Lower than Silero's own 0.5, because
+    webrtcvad has agreed already: onsets come 30 ms sooner."""
+    exit_threshold: float = 0.35
+    """Silero's probability below which speech has ended."""
+    hangover_ms: int = 60
+    """How long webrtcvad may say no while Silero still hears speech: it blinks at soft consonants. Whichever
+    ends first, this or Silero, ends the speech."""
 
 
 class WebrtcDetector:
@@ -102,7 +107,7 @@ class WebrtcEngine:
         o = self._options
         if self._network is None:
             return WebrtcDetector(o.mode)
-        second = silero.SileroDetector(self._network, o.threshold)
+        second = silero.SileroDetector(self._network, o.threshold, o.exit_threshold)
         return ConfirmedDetector(o.mode, o.hangover_ms // FRAME_MS, second)
 
     async def aclose(self) -> None:
