@@ -282,7 +282,9 @@ def _problems(config: Config, reader: _Reader) -> Iterator[tuple[str, str]]:
     if not re.fullmatch(r"[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8})*", config.pipeline.language):
         yield at("pipeline", "language"), 'must be a language tag, such as "en" or "pt-BR"'
     if not re.match(r"(sqlite|postgresql)(\+\w+)?://", config.storage.url):
-        yield at("storage", "url"), 'must be a database URL, such as "sqlite+aiosqlite:///parley.db"'
+        # The value is not shown: it may hold a password.
+        where = reader.where.get(("storage", "url"), "[storage] url")
+        yield where, 'must be a database URL, such as "sqlite+aiosqlite:///parley.db"'
     for key in ("conversations_dir", "audio_dir"):
         if not getattr(config.storage, key):
             yield at("storage", key), "must be the path of a folder"

@@ -1,0 +1,186 @@
+"""`parley check`: says, before anybody talks, what would work here and what is missing.
+
+Builds and warms every plug-in that the configuration names, then looks at folders, database and port. An
+error is what would keep the server from doing its work; a note is everything it can live with.
+"""
+
+import asyncio
+import os
+import socket
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import text
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.ext.asyncio import create_async_engine
+
+from pipeline import plugins
+from pipeline.contracts import Env, ParleyError
+from server.sections import Config
+from server.terminal import Terminal
+
+WARM_TIMEOUT_S = 60.0  # a model on a slow disk; a vendor that does not answer must not hold us longer
+DATABASE_TIMEOUT_S = 10.0
+
+
+class Report:
+    """Prints findings as they come, and remembers whether one of them was an error."""
+
+    def __init__(self, terminal: Terminal) -> None:
+        self.errors = 0
+        self._terminal = terminal
+        self._last = ""
+
+    def ready(self, subject: str, name: str, what: str = "ready") -> None:
+        self._say(subject, name, self._terminal.colour("green", what))
+
+    def note(self, subject: str, name: str, what: str) -> None:
+        self._say(subject, name, self._terminal.colour("yellow", what))
+
+    def error(self, subject: str, name: str, what: str) -> None:
+        self.errors += 1
+        self._say(subject, name, self._terminal.colour("red", what))
+
+    def _say(self, subject: str, name: str, what: str) -> None:
+        head = "" if subject == self._last else subject
+        self._last = subject
+        self._terminal.line(f"{head:<8} {name:<16} {what}")
+
+
+async def check(config: Config, terminal: Terminal) -> bool:
+    """Print what was found; True when the server could start and do its work."""
+    report = Report(terminal)
+    terminal.line(f"Configuration from {config.source}.")
+    await _check_chain(report, config, "vad", (config.vad.plugin,), config.vad)
+    await _check_chain(report, config, "turn", (config.turn.plugin,), config.turn)
+    for kind, stage in config.stages.items():
+        await _check_chain(report, config, kind, stage.plugin, stage)
+    for name in config.tools.enabled:
+        await _check_chain(report, config, "tools", (name,), config.tools)
+    _check_folder(report, "talks", config.path(config.storage.conversations_dir))
+    _check_folder(report, "sound", config.path(config.storage.audio_dir))
+    await _check_database(report, config)
+    _check_port(report, config.server.host, config.server.port)
+    good = report.errors == 0
+    verdict = (
+        "Ready: parley serve" if good else f"{report.errors} problem{'s' * (report.errors > 1)} to solve."
+    )
+    terminal.line(terminal.colour("bold", verdict))
+    return good
+
+
+# -- plug-ins -------------------------------------------------------------------------------------------
+
+
+async def _check_chain(report: Report, config: Config, kind: str, chain: Sequence[str], section: Any) -> None:
+    """Try every plug-in of a stage; the first that runs is the one that would be used."""
+    missing: list[tuple[str, str]] = []
+    works: list[str] = []
+    for name in chain:
+        problem = await _try(kind, name, section.options_of(name), Env(config.keys, config.pipeline.language))
+        if problem:
+            missing.append((name, problem))
+        else:
+            works.append(name)
+    for name in chain:
+        if name in works:
+            first = name == works[0]
+            report.ready(kind, name, "ready" if first else "ready, takes over when the ones before it fail")
+    for name, problem in missing:
+        if works:
+            report.note(kind, name, f"cannot run: {problem}")
+        else:
+            report.error(kind, name, f"cannot run: {problem}")
+
+
+async def _try(kind: str, name: str, values: Any, env: Env) -> str:
+    """Build and warm a plug-in, and put it away again. What is in its way, or "" for nothing."""
+    try:
+        engine = plugins.build(kind, name, values, env)
+        if hasattr(engine, "warm"):
+            try:
+                async with asyncio.timeout(WARM_TIMEOUT_S):
+                    await engine.warm()
+            finally:
+                await engine.aclose()
+    except ParleyError as error:
+        return str(error)
+    except TimeoutError:
+        return f"it was not ready after {WARM_TIMEOUT_S:g} s"
+    except Exception as error:  # noqa: BLE001 - plug-ins are strangers' code, and a check must reach its end
+        return f"it is broken ({type(error).__name__}: {error}); tell whoever made it"
+    return ""
+
+
+# -- surroundings ---------------------------------------------------------------------------------------
+
+
+def _check_folder(report: Report, subject: str, folder: Path) -> None:
+    existing = folder
+    while not existing.exists() and existing != existing.parent:
+        existing = existing.parent
+    if not existing.is_dir():
+        report.error(subject, folder.name, f"{existing} is a file, not a folder")
+        return
+    try:
+        with tempfile.TemporaryFile(dir=existing):
+            pass
+    except OSError as error:
+        report.error(subject, folder.name, f"{folder} cannot be written to: {error.strerror}")
+        return
+    report.ready(subject, folder.name, "writable" if existing == folder else "will be created")
+
+
+async def _check_database(report: Report, config: Config) -> None:
+    try:
+        url = make_url(config.storage.url)
+    except SQLAlchemyError:
+        report.error("database", "", f"[storage] url in {config.source} cannot be read as a database URL")
+        return
+    name = url.get_backend_name()
+    file = Path(url.database or "") if name == "sqlite" else None
+    if file and url.database != ":memory:" and not file.exists():
+        _check_folder(report, "database", file.parent.absolute())
+        return
+    problem = await _reach(config.storage.url)
+    if problem:
+        report.error("database", name, f"{url.render_as_string(hide_password=True)}: {problem}")
+    else:
+        report.ready("database", name, "reachable")
+
+
+async def _reach(url: str) -> str:
+    """Ask the database one question. What is in the way, or ""."""
+    try:
+        engine = create_async_engine(url)
+    except ModuleNotFoundError as error:
+        return f"the package {error.name} is missing; run: pip install {error.name}"
+    except SQLAlchemyError as error:
+        return str(error).splitlines()[0]
+    try:
+        async with asyncio.timeout(DATABASE_TIMEOUT_S), engine.connect() as connection:
+            await connection.execute(text("SELECT 1"))
+    except TimeoutError:
+        return f"it did not answer within {DATABASE_TIMEOUT_S:g} s"
+    except (SQLAlchemyError, OSError) as error:
+        return str(error).splitlines()[0]
+    finally:
+        await engine.dispose()
+    return ""
+
+
+def _check_port(report: Report, host: str, port: int) -> None:
+    where = f"{host}:{port}"
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        if os.name == "posix":  # else a port that a server has just left counts as taken
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            report.note("port", where, f"cannot be used now ({error.strerror}); is Parley running already?")
+            return
+    report.ready("port", where, "free")
