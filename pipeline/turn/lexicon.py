@@ -136,8 +136,8 @@ ENGLISH = Lexicon(
     | _joined(
         """
         thank you / thank you very much / no thanks / no thank you / yes please / of course / never mind /
-        good morning / good evening / good night / see you / see you later / that's all / that's it / go
-        on / hold on / i see / all right / got it / that is all / not at all / come on
+        good morning / good evening / good night / see you / see you later / that's all / that's it / hold
+        on / i see / all right / got it / that is all / not at all / come on / go on
         """
     ),
     enders=_set(

@@ -170,7 +170,11 @@ def by_finished_look(said: Said, lexicon: Lexicon) -> Verdict | None:
         return Verdict(LIKELY_DONE, "ends in '.'")
     if len(words) > 1 and words[-1] in lexicon.enders:
         return Verdict(LIKELY_DONE, f"ends in '{words[-1]}'")
-    if said.is_whole and len(words) >= 4 and words[0] in lexicon.inverted | lexicon.asking:
+    if not said.is_whole or len(words) < 4:
+        return None
+    # "when you hear the bell" is a clause, "when do you open" a question
+    asks = words[0] in lexicon.asking and words[1] not in lexicon.pronouns
+    if asks or words[0] in lexicon.inverted:
         return Verdict(LIKELY_DONE, "a whole question")
     return None
 
