@@ -46,7 +46,7 @@ class Child:
         self.module = module
         self.facts: dict[str, Any] = {}
         """What the worker said of itself when it was ready."""
-        self._settings = json.dumps(dict(settings))
+        self._settings = dict(settings)
         self._on_note, self._on_lost = on_note, on_lost
         self._max_unsent_bytes = max_unsent_bytes
         self._life: _Life | None = None
@@ -62,6 +62,10 @@ class Child:
     def is_running(self) -> bool:
         """Whether `send` has somebody to send to (it may still be loading)."""
         return self._life is not None and not self._life.lost.done()
+
+    def configure(self, **settings: Any) -> None:
+        """Add to what the worker is told when it starts."""
+        self._settings |= settings
 
     async def start(self, timeout_s: float = 20.0) -> None:
         """Start the process and wait until it is ready for work. Raises `ChildFailed`."""
@@ -103,7 +107,7 @@ class Child:
         deaths = 0
         while True:
             since = loop.time()
-            self._life = life = _Life(self.module, self._settings, self._take)
+            self._life = life = _Life(self.module, json.dumps(self._settings), self._take)
             await life.connect()
             reason = await asyncio.shield(life.lost)
             if self._started is not None and not self._started.done():

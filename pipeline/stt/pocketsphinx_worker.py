@@ -93,8 +93,10 @@ class Recognizer:
                     self._answer(PARTIAL, note.ident, utterance.text)
         elif note.kind in (SETTLE, FINISH):
             text = self._look(utterance, decoder)
-            self._answer(SETTLED if note.kind == SETTLE else FINAL, note.ident, text)
-            if note.kind == FINISH:
+            if note.kind == SETTLE:
+                self._answer(SETTLED, note.ident, text, json.loads(note.payload)["number"])
+            else:
+                self._answer(FINAL, note.ident, text)
                 self._forget(note.ident)
 
     def _look(self, utterance: Utterance, decoder: Decoder) -> str:
@@ -146,8 +148,8 @@ class Recognizer:
         self._loaded += 1
         return decoder
 
-    def _answer(self, kind: int, ident: int, text: str) -> None:
-        self._link.send(kind, ident, json.dumps({"text": text}).encode())
+    def _answer(self, kind: int, ident: int, text: str, number: int = 0) -> None:
+        self._link.send(kind, ident, json.dumps({"text": text, "number": number}).encode())
 
 
 def _decoder_config(settings: dict[str, Any]) -> dict[str, Any]:

@@ -20,6 +20,8 @@ BATCH_BYTES = (
     60 * BYTES_PER_MS
 )  # three frames a message: a pipe write per frame would cost as much as the rest
 SLACK_BYTES = 60 * BYTES_PER_MS  # how far "no new speech" may be off: the detector's frames and ours
+MAX_BYTES = 600_000 * BYTES_PER_MS  # ten minutes without a pause: a stuck microphone, or the wrong file
+MAX_UNSENT_BYTES = 3 * MAX_BYTES  # a file arrives all at once; a worker further behind than this is stuck
 
 
 def auto_workers(wanted: int) -> int:
@@ -38,6 +40,11 @@ class Pool:
         self._plugin = plugin
         self._slots = [_Slot(plugin, module, settings) for _ in range(workers)]
         self._next_id = 0
+
+    def configure(self, **settings: Any) -> None:
+        """Add to what the workers are told when they start. Before `warm`."""
+        for slot in self._slots:
+            slot.child.configure(**settings)
 
     async def warm(self) -> None:
         """Start every worker and wait until its model is loaded."""
@@ -64,6 +71,11 @@ class Pool:
         return Utterance(slot, self._next_id, self._plugin, language, hints)
 
     @property
+    def facts(self) -> dict[str, Any]:
+        """What a worker said of itself when it was ready."""
+        return self._slots[0].child.facts
+
+    @property
     def pids(self) -> list[int]:
         """The worker processes that exist now; for /health and tests."""
         return [s.child.pid for s in self._slots if s.child.pid is not None]
@@ -76,7 +88,9 @@ class _Slot:
         self.plugin = plugin
         self.utterances: dict[int, Utterance] = {}
         # Lower priority than the event loop, which must keep its 20 ms beat while words are recognized.
-        self.child = Child(module, {"nice": 5, **settings}, self._take, self._lost)
+        self.child = Child(
+            module, {"nice": 5, **settings}, self._take, self._lost, max_unsent_bytes=MAX_UNSENT_BYTES
+        )
 
     def _take(self, note: Note) -> None:
         if utterance := self.utterances.get(note.ident):  # else: closed in the meantime
@@ -94,8 +108,9 @@ class Utterance:
         self._slot, self._id, self._plugin = slot, ident, plugin
         self._outlet = Outlet()
         self._unsent = bytearray()
+        self._sent_bytes = 0
         self._after_settle: int | None = None  # bytes fed since the last settle; None = never settled
-        self._settles_due = 0  # settles that the worker has not answered yet
+        self._settles = 0  # how often the worker was asked to settle: the number of the last time
         self._settled: Transcript | None = None  # the answer to the last settle
         self._final_due = False  # the last settle's answer is to be the final
         slot.utterances[ident] = self
@@ -115,13 +130,13 @@ class Utterance:
         if self._outlet.is_done:
             return
         if self._is_still_settled(silence_ms):
-            if self._settles_due == 0 and self._settled is not None:
+            if self._settled is not None:
                 self._outlet.put(self._settled)
             return  # else: the answer on its way is the answer
         self._flush()
         self._after_settle, self._settled = 0, None
-        self._settles_due += 1
-        self._send(SETTLE, json.dumps({"silence_ms": silence_ms}).encode())
+        self._settles += 1
+        self._send(SETTLE, json.dumps({"silence_ms": silence_ms, "number": self._settles}).encode())
 
     def finish(self, silence_ms: int) -> None:
         """Ask for the final; when nothing was said since the last settle, its text is the final."""
@@ -148,20 +163,20 @@ class Utterance:
         if kind == FAILED:
             self.fail(SttError(str(fields["message"]), Failure.TRANSIENT))
             return
+        # A settle that was overtaken by more speech and another settle is only a partial by now.
+        settled = kind == FINAL or (kind == SETTLED and fields["number"] == self._settles)
         transcript = Transcript(
             str(fields["text"]),
             final=kind == FINAL,
-            settled=kind in (SETTLED, FINAL),
+            settled=settled,
             language=fields.get("language"),
             plugin=self._plugin,
         )
-        if kind == SETTLED:
-            self._settles_due -= 1
-            if self._settles_due == 0:
-                self._settled = transcript
-                if self._final_due:
-                    self._finish_with_settled()
-                    return
+        if settled and kind == SETTLED:
+            self._settled = transcript
+            if self._final_due:
+                self._finish_with_settled()
+                return
         self._outlet.put(transcript)
         if kind == FINAL:
             self._slot.utterances.pop(self._id, None)  # the worker has forgotten it, too
@@ -177,7 +192,7 @@ class Utterance:
 
     def _finish_with_settled(self) -> None:
         settled = self._settled
-        if settled is not None and self._settles_due == 0:
+        if settled is not None:
             self._outlet.put(
                 Transcript(
                     settled.text, final=True, settled=True, language=settled.language, plugin=self._plugin
@@ -188,6 +203,9 @@ class Utterance:
     def _flush(self) -> None:
         if self._unsent:
             pcm, self._unsent = bytes(self._unsent), bytearray()
+            self._sent_bytes += len(pcm)
+            if self._sent_bytes > MAX_BYTES:
+                self.fail(SttError("an utterance of more than ten minutes", Failure.BAD_REQUEST))
             self._send(FEED, pcm)
 
     def _send(self, kind: int, payload: bytes) -> None:
