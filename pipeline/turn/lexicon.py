@@ -136,8 +136,8 @@ ENGLISH = Lexicon(
     | _joined(
         """
         thank you / thank you very much / no thanks / no thank you / yes please / of course / never mind /
-        good morning / good evening / good night / see you / see you later / that's all / that's it / hold
-        on / i see / all right / got it / that is all / not at all / come on / go on
+        good morning / good evening / good night / see you / see you later / that's all / that's it / i
+        see / all right / got it / that is all / not at all / come on / go on / hold on
         """
     ),
     enders=_set(
@@ -155,6 +155,7 @@ ENGLISH = Lexicon(
     subordinators=_phrases(
         """
         if / unless / although / even though / even if / while / whenever / as soon as / as long as / once
+        / when you / when i / when we / when he / when she / when they
         """
     ),
     main_clause=_set(

@@ -43,8 +43,8 @@ between nine and | either tomorrow or | i think that | the problem is | what i m
 my phone number is five five five | double | five five double | if you | if my train is late
 as soon as the meeting ends | although the weather was bad | instead of | seven multiplied by
 three point | it's | i want you to | so | well | and then | let's | i'm looking for a | hello my name is
-yes and | no but | would you like to | i'm interested in | give me | it is as big as | when you hear the bell | ask not
-i'd love to but | in order to | the first one is | we could go to the cinema or
+yes and | no but | would you like to | i'm interested in | give me | it is as big as | ask not
+when you hear the bell | i'd love to but | in order to | the first one is | we could go to the cinema or
 """
 OTHERS = {
     "es": (
