@@ -1,0 +1,265 @@
+/**
+ * The talk page: wires one `Call` at a time to what is seen, and people's gestures to the call.
+ */
+import { announceState, announceTalk } from "./announce.js";
+import { Call } from "./call.js";
+import { Conversation } from "./conversation.js";
+import { byId, translate } from "./dom.js";
+import { hideDownloads, showDownloads } from "./downloads.js";
+import { holdToTalk } from "./hold.js";
+import { keepTalk, keptTalk, talkLeftMs } from "./keep.js";
+import { clear, notify } from "./notices.js";
+import { Orb } from "./orb.js";
+import { Settings } from "./settings.js";
+import { orbAction, showStage } from "./stage.js";
+import { pageLanguage, t } from "./texts.js";
+
+/** States that a screen reader is told of; the quick rhythm in between would drown the talk. */
+const TOLD = new Set(["asking", "connecting", "interrupted", "reconnecting", "ending"]);
+const KEEP_EVERY_MS = 5_000;
+
+class Page {
+  constructor() {
+    this.conversation = new Conversation();
+    this.settings = new Settings({ changed: () => this.#relabel() });
+    this.call = new Call();
+    this.kept = keptTalk();
+    this.talked = false;
+    this.withMic = true;
+    this.summary = "";
+    this.orb = new Orb(byId("orb-canvas"), () => ({
+      activity: this.call.activity,
+      mic: this.call.micLevel,
+      voice: this.call.voiceLevel,
+    }));
+    this.#gestures();
+    this.#relabel();
+    this.orb.start();
+    void this.settings.load();
+    if (this.kept) this.#countDown();
+  }
+
+  // -- talks -------------------------------------------------------------------------------------------------
+
+  /** @param {{withMic: boolean, resume?: boolean}} how */
+  async #start({ withMic, resume = false }) {
+    if (this.call.isOpen) return;
+    const kept = resume ? this.kept : null;
+    const wishes = /** @type {import("./call.js").Wishes} */ (kept?.wishes || this.settings.wishes);
+    this.withMic = withMic;
+    this.summary = "";
+    this.kept = null;
+    clear();
+    hideDownloads();
+    this.conversation.clear();
+    this.#listen(new Call());
+    try {
+      await this.call.start(wishes, { withMic, resumeToken: kept?.token });
+    } catch (error) {
+      // No AudioContext, or its worklet did not load: nothing can be played here.
+      console.warn("Parley: no sound:", error);
+      this.call.end();
+      this.#problem("sound");
+    }
+  }
+
+  /** @param {Call} call */
+  #listen(call) {
+    this.call = call;
+    let told = "";
+    const on = (type, run) => call.addEventListener(type, (event) => run(/** @type {CustomEvent} */ (event).detail));
+    on("change", () => {
+      if (call.facts.phase === "live") this.talked = true;
+      this.#show();
+      if (call.activity === told) return;
+      told = call.activity;
+      if (TOLD.has(told)) announceState(t(`state.${told}`));
+    });
+    on("connected", (detail) => this.#connected(detail));
+    on("user", (said) => {
+      this.conversation.user(said);
+      if (said.final && said.text) announceTalk(t("say.you", { text: said.text }));
+    });
+    on("reply", ({ reply }) => this.#reply(reply));
+    on("tool", (tool) => this.conversation.tool(tool));
+    on("metrics", (metrics) => this.conversation.measured(metrics));
+    on("summary", ({ summary }) => (this.summary = summary || ""));
+    on("problem", ({ problem }) => this.#problem(problem));
+    on("error", ({ message }) => notify({ kind: "error", title: t("problem.error"), text: message }));
+    on("ended", (detail) => this.#ended(detail));
+  }
+
+  #connected({ back, resumed, messages, resume_token: token, session_id: sessionId }) {
+    clear();
+    // After a reload there is nothing to lose; in an open page the talk on the screen knows more (what was
+    // heard, how long it took), so it stays and goes on.
+    if (resumed && Array.isArray(messages) && this.conversation.isEmpty) this.conversation.history(messages);
+    if (back) this.conversation.note(t("talk.reconnected"));
+    else if (resumed) this.conversation.note(t("talk.resumed"));
+    announceState(back ? t("talk.reconnected") : t("say.connected"));
+    this.open = { token, sessionId, at: Date.now(), windowMs: 60_000, wishes: this.call.wishes, withMic: this.withMic };
+    this.#keep();
+    if (!this.withMic && !back) byId("message").focus();
+  }
+
+  #reply(reply) {
+    this.conversation.reply(reply);
+    if (!reply.textFinal || reply.announced) return;
+    reply.announced = true;
+    announceTalk(t("say.agent", { text: reply.text }));
+  }
+
+  #problem(problem) {
+    const retry = { label: t("action.retry"), run: () => void this.#start({ withMic: this.withMic }) };
+    const again = { label: t("action.retry"), run: () => this.#microphone() };
+    const microphone = problem.startsWith("mic-");
+    if (!microphone) this.#forget();
+    notify({
+      kind: microphone ? "microphone" : "connection",
+      title: t(`problem.${problem}`),
+      text: t(`problem.${problem}.text`),
+      action: microphone && this.call.isOpen && this.call.facts.phase === "live" ? again : retry,
+    });
+    this.#show();
+  }
+
+  async #microphone() {
+    if (await this.call.openMic()) {
+      this.withMic = true;
+      clear("microphone");
+    }
+  }
+
+  #ended({ sessionId, reason }) {
+    this.#forget();
+    clear("connection");
+    announceState(t("say.ended"));
+    this.#show();
+    if (document.activeElement === document.body || !byId("end").checkVisibility()) byId("orb").focus();
+    if (!sessionId) {
+      this.talked = !this.conversation.isEmpty;
+      this.#show();
+      return;
+    }
+    void showDownloads({ sessionId, reason, summary: this.summary, said: !this.conversation.isEmpty });
+  }
+
+  // -- a reloaded page -----------------------------------------------------------------------------------------
+
+  #keep() {
+    if (!this.open || !this.call.isOpen) return;
+    // While the connection is gone the server's clock is running: the time of the last contact counts.
+    if (this.call.facts.phase === "live") this.open.at = Date.now();
+    keepTalk(this.open);
+  }
+
+  #forget() {
+    this.open = null;
+    this.kept = null;
+    keepTalk(null);
+  }
+
+  #countDown() {
+    this.#show();
+    if (!this.kept) return;
+    if (talkLeftMs(this.kept) <= 0) {
+      this.#forget();
+      this.#show();
+    } else {
+      setTimeout(() => this.#countDown(), 1000);
+    }
+  }
+
+  // -- gestures ------------------------------------------------------------------------------------------------
+
+  #gestures() {
+    const orb = byId("orb");
+    orb.addEventListener("click", () => this.#touchOrb());
+    holdToTalk(orb, {
+      wanted: () => this.#action() === "hold",
+      press: () => this.call.press(),
+      release: () => this.call.release(),
+    });
+    byId("type-instead").addEventListener("click", () => {
+      void this.#start({ withMic: false, resume: this.kept !== null });
+    });
+    byId("start-new").addEventListener("click", () => void this.#start({ withMic: true }));
+    byId("end").addEventListener("click", () => this.call.end());
+    byId("mute").addEventListener("click", () => {
+      this.call.setMuted(!this.call.facts.muted);
+      announceState(t(this.call.facts.muted ? "say.muted" : "say.unmuted"));
+    });
+    this.#composer();
+    document.addEventListener("keydown", (event) => {
+      if (event.key === "Escape" && !byId("settings").open && this.call.activity === "speaking") this.call.interrupt();
+    });
+    document.addEventListener("pointerdown", () => this.call.wake());
+    document.addEventListener("visibilitychange", () => document.hidden || this.call.wake());
+    globalThis.addEventListener("pagehide", () => this.#keep());
+    setInterval(() => this.#keep(), KEEP_EVERY_MS);
+  }
+
+  #composer() {
+    const message = byId("message");
+    const send = () => {
+      const text = message.value.trim();
+      if (text && this.call.type(text)) message.value = "";
+    };
+    byId("composer").addEventListener("submit", (event) => {
+      event.preventDefault();
+      send();
+      message.focus();
+    });
+    message.addEventListener("keydown", (event) => {
+      if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;
+      event.preventDefault();
+      send();
+    });
+  }
+
+  #touchOrb() {
+    switch (this.#action()) {
+      case "start":
+      case "again":
+        return void this.#start({ withMic: true });
+      case "retry":
+        return void this.#start({ withMic: this.withMic });
+      case "continue":
+        return void this.#start({ withMic: /** @type {any} */ (this.kept).withMic !== false, resume: true });
+      case "interrupt":
+        return this.call.interrupt();
+      case "unmute":
+        return this.call.setMuted(false);
+      case "microphone":
+        return void this.#microphone();
+      case "retryNow":
+        return this.call.retryNow();
+      default:
+        return undefined;
+    }
+  }
+
+  #action() {
+    return orbAction(this.call.activity, this.call.facts, this.kept !== null);
+  }
+
+  // -- what is seen ----------------------------------------------------------------------------------------------
+
+  #show() {
+    const reconnecting = this.call.facts.phase === "reconnecting";
+    if (reconnecting && !this.noticed) {
+      notify({ kind: "connection", title: t("problem.reconnecting"), text: t("problem.reconnecting.text"), calm: true });
+    }
+    this.noticed = reconnecting;
+    const leftSeconds = this.kept ? Math.max(0, Math.ceil(talkLeftMs(this.kept) / 1000)) : 0;
+    showStage(this.call, { talked: this.talked, leftSeconds });
+  }
+
+  #relabel() {
+    document.documentElement.lang = pageLanguage();
+    translate();
+    this.#show();
+  }
+}
+
+new Page();

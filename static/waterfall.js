@@ -1,0 +1,105 @@
+/**
+ * How one answer came about: where its time went, as a waterfall, and why the agent acted when it did.
+ *
+ * Four spans come from the server and add up to its voice-to-voice time; the fifth, from the first audio's
+ * arrival to its first sound out of the loudspeaker, is measured by the page.
+ */
+import { make, makeSvg } from "./dom.js";
+import { duration, has, t } from "./texts.js";
+
+/** @typedef {{endpoint_ms?: number, stt_ms?: number, llm_ttft_ms?: number, tts_ttfb_ms?: number,
+ *   voice_to_voice_ms?: number, reason?: string, speculated?: boolean, cost?: Record<string, number>}} Metrics */
+
+const SPANS = [
+  ["endpoint", "endpoint_ms"],
+  ["stt", "stt_ms"],
+  ["llm", "llm_ttft_ms"],
+  ["tts", "tts_ttfb_ms"],
+];
+
+/** @param {string} reason the server's @returns {string} in plain words where they are known */
+export function plainReason(reason) {
+  const key = `reason.${reason.trim().toLowerCase().replace(/[\s-]+/g, "_")}`;
+  if (has(key)) return t(key);
+  // A code with numbers behind it, such as "silence 520 ms": explain the code, keep the numbers.
+  const [, code, rest] = /^([\w.]+)[\s:,(]+(.*)$/.exec(reason) || [];
+  if (code && has(`reason.${code}`)) return `${t(`reason.${code}`)} (${rest.replace(/\)$/, "")})`;
+  return reason;
+}
+
+/**
+ * @param {Metrics} metrics
+ * @param {number | null} playMs
+ * @returns {{name: string, ms: number, from: number}[]}
+ */
+export function spans(metrics, playMs) {
+  let from = 0;
+  const list = SPANS.map(([name, field]) => {
+    const ms = Math.max(0, metrics[field] ?? 0);
+    const span = { name, ms, from };
+    from += ms;
+    return span;
+  });
+  if (playMs !== null) list.push({ name: "play", ms: playMs, from });
+  return list;
+}
+
+/**
+ * The line under an answer that opens into its sheet.
+ * @param {Metrics} metrics
+ * @param {import("./reply.js").Reply | null} reply
+ * @returns {HTMLDetailsElement}
+ */
+export function waterfall(metrics, reply) {
+  const playMs = reply?.firstSoundMs ?? null;
+  const list = spans(metrics, playMs);
+  const total = list.reduce((sum, { ms }) => sum + ms, 0);
+  return make("details", { class: "metrics" }, [
+    make("summary", { text: t("metrics.summary", { time: duration(total) }) }),
+    make("div", { class: "sheet" }, [bars(list, total, playMs), why(metrics, reply)]),
+  ]);
+}
+
+function bars(list, total, playMs) {
+  const rows = list.flatMap(({ name, ms, from }) => [
+    make("span", { class: "name", text: t(`metrics.${name}`) }),
+    bar(name, from / (total || 1), ms / (total || 1)),
+    make("span", { class: "time", text: duration(ms) }),
+  ]);
+  if (playMs === null) {
+    rows.push(
+      make("span", { class: "name", text: t("metrics.play") }),
+      bar("play", 0, 0),
+      make("span", { class: "time", text: t("metrics.pending") }),
+    );
+  }
+  rows.push(
+    make("span", { class: "name sum", text: t("metrics.total") }),
+    make("span", { class: "time sum", text: duration(total) }),
+  );
+  return make("div", { class: "falls", role: "group", "aria-label": t("metrics.title") }, rows);
+}
+
+function bar(name, from, share) {
+  const width = Math.max(share * 100, share > 0 ? 0.8 : 0);
+  return makeSvg("svg", { "aria-hidden": "true", viewBox: "0 0 100 10", preserveAspectRatio: "none" }, [
+    makeSvg("rect", { class: "track", width: 100, height: 10 }),
+    makeSvg("rect", { class: `fill-${name}`, x: Math.min(from * 100, 100 - width), width, height: 10 }),
+  ]);
+}
+
+function why(metrics, reply) {
+  const rows = [];
+  if (metrics.reason) rows.push(["metrics.reason", plainReason(metrics.reason)]);
+  if (metrics.speculated) rows.push(["", t("metrics.speculated")]);
+  if (reply?.cut?.reason) rows.push(["metrics.interrupted", plainReason(reply.cut.reason)]);
+  const cost = metrics.cost?.total_cost ?? metrics.cost?.total;
+  if (cost) rows.push(["metrics.cost", `$${cost.toFixed(cost < 0.01 ? 5 : 3)}`]);
+  return make(
+    "dl",
+    { class: "why" },
+    rows.map(([key, text]) =>
+      make("div", {}, [...(key ? [make("dt", { text: t(key) })] : []), make("dd", { text })]),
+    ),
+  );
+}
