@@ -17,7 +17,15 @@ from typing import Annotated, Any, cast
 
 from pipeline import plugins
 from pipeline.plugins import PluginError
-from server.environment import NO_SETTINGS, PREFIX, ConfigError, parse, read_dotenv, settings_in
+from server.environment import (
+    NO_SETTINGS,
+    PREFIX,
+    ConfigError,
+    parse,
+    read_dotenv,
+    refuse_commas,
+    settings_in,
+)
 from server.sections import Config, Options, Range, Stage, StreamingStage, TokenPrice
 
 __all__ = ["Config", "ConfigError", "Options", "Stage", "StreamingStage", "load"]
@@ -156,7 +164,9 @@ class _Reader:
         _refuse_secret(name, key, section)
         if key not in hints:
             raise ConfigError(f"{name}: [{section}] has no key {key!r}; {self._home_of(section, key)}")
-        self._say(name, section, key, parse(name, text, hints[key]), hints[key])
+        value = parse(name, text, hints[key])
+        refuse_commas(name, text, value)
+        self._say(name, section, key, value, hints[key])
 
     def _take_option(self, name: str, kind: str, flat: str, key: str, text: str) -> None:
         _refuse_secret(name, key, f"{kind}.{flat}")

@@ -105,12 +105,16 @@ def parse(name: str, text: str, hint: Any) -> Any:
     return value
 
 
+def refuse_commas(name: str, text: str, value: Any) -> None:
+    """For lists of names, where `a,b` cannot be one name, though a plug-in's list may hold sentences."""
+    if value == [text.strip()] and "," in text:
+        words = ", ".join(f'"{word.strip()}"' for word in text.split(","))
+        raise ConfigError(f"{name} = {text!r} must be a list; write [{words}]")
+
+
 def _list(name: str, text: str) -> Any:
     if text.startswith("["):
         return _toml(name, text, 'a list, such as ["one", "two"]')
-    if "," in text:
-        words = ", ".join(f'"{word.strip()}"' for word in text.split(","))
-        raise ConfigError(f"{name} = {text!r} must be a list; write [{words}]")
     return [_toml_or_text(text) if re.fullmatch(r"[-+.\d]+", text) else text] if text else []
 
 
