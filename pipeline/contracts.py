@@ -16,6 +16,9 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Protocol, runtime_checkable
 
+from pipeline.core.messages import Message as Message
+from pipeline.core.messages import ToolCall as ToolCall
+
 INPUT_RATE_HZ = 16_000
 FRAME_MS = 20
 FRAME_SAMPLES = INPUT_RATE_HZ * FRAME_MS // 1000
@@ -222,30 +225,6 @@ class TurnEngine(Engine, Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Message:
-    """One message of a prompt."""
-
-    role: str
-    """"system", "user", "assistant" or "tool"."""
-    content: str
-    tool_calls: "tuple[ToolCall, ...]" = ()
-    """On an assistant message: what it asked to run."""
-    tool_call_id: str = ""
-    """On a tool message: the call it answers. `content` is then JSON."""
-    name: str = ""
-    """On a tool message: the tool's name."""
-
-
-@dataclass(frozen=True, slots=True)
-class ToolCall:
-    """The model asks for a tool to be run. `arguments` is parsed JSON."""
-
-    id: str
-    name: str
-    arguments: Mapping[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
 class ToolSpec:
     """A tool as the model sees it. `parameters` is a JSON schema of type object."""
 
@@ -394,13 +373,15 @@ class Recorder(Protocol):
     async def close(self) -> None:
         """The session has ended (its journal has an "end" entry): write everything that is to be kept."""
 
+    async def suspend(self) -> None:
+        """The server goes down in mid-session: write everything as `close` does, but keep what is needed
+        to go on (no "end" entry is there; the next start finds the session and may resume it)."""
+
 
 class Archive(Protocol):
     """Opens a `Recorder` per session."""
 
-    def open(
-        self, session_id: str, header: Mapping[str, Any], on_trouble: Callable[[str], None]
-    ) -> Recorder:
+    def open(self, session_id: str, header: Mapping[str, Any], on_trouble: Callable[[str], None]) -> Recorder:
         """Start (or, for a session known from before a crash, go on with) a session's journal.
 
         `on_trouble(sentence)` is called on the event loop, once, when recording had to stop (a full disk);

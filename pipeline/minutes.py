@@ -1,0 +1,243 @@
+"""The minutes of a talk: what goes into its history, its journal and on its bill.
+
+Everything that outlives a session passes here once: messages, turns, decisions, costs. It knows the
+recorder's journal kinds (see docs/files.md) and the dialogue; it knows no socket and no engine.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from pipeline.contracts import Recorder, ToolCall
+from pipeline.core.dialogue import Dialogue
+from pipeline.core.latency import TurnClock
+from pipeline.core.playout import Run
+from pipeline.reply import Reply
+from pipeline.timeline import TimeLine
+
+AFTER_SPEECH_MS = 200
+"""Kept after the last speech frame in an utterance's file: a word's end is softer than a detector hears."""
+
+MOST_RUNS = 1000
+"""Runs of detector bits after which they are written even if nothing else happens."""
+
+
+def iso(moment: datetime) -> str:
+    """ISO 8601 in UTC, milliseconds."""
+    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+@dataclass(frozen=True, slots=True)
+class Tariff:
+    """What providers charge; see `[prices]`. Plug-ins that are not listed cost nothing."""
+
+    stt_per_minute: Mapping[str, float] = field(default_factory=dict)
+    llm_per_million: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    """(input, output)"""
+    tts_per_character: Mapping[str, float] = field(default_factory=dict)
+
+
+class Minutes:
+    """Writes down one session. `now` is session time in seconds; nothing here blocks."""
+
+    def __init__(
+        self,
+        recorder: Recorder,
+        dialogue: Dialogue,
+        timeline: TimeLine,
+        tariff: Tariff,
+        wall: Callable[[], datetime],
+        started_at: float,
+    ) -> None:
+        self.recorder, self.dialogue, self.timeline = recorder, dialogue, timeline
+        self._tariff, self._wall, self._started_at = tariff, wall, started_at
+        self._messages: list[dict[str, Any]] = []
+        self._files = 0
+        self._turn_costs: dict[int, dict[str, float]] = {}
+        self._totals = {"stt_cost": 0.0, "llm_cost": 0.0, "tts_cost": 0.0, "total_cost": 0.0}
+        self._vad: list[int] = []
+        self._vad_last = False
+        self._last_ms = 0
+
+    # -- what is kept for reading back ---------------------------------------------------------------------
+
+    @property
+    def messages(self) -> Sequence[Mapping[str, Any]]:
+        """The messages so far, in the shape of the conversation file."""
+        return self._messages
+
+    @property
+    def totals(self) -> Mapping[str, float]:
+        return self._totals
+
+    def restore(self, conversation: Mapping[str, Any], files: int) -> None:
+        """Go on with a conversation that a crash cut off."""
+        self._messages = [dict(m) for m in conversation.get("messages", ())]
+        self._files = files
+        self._totals.update(conversation.get("cost_breakdown") or {})
+        self.dialogue.restore(self._messages)
+
+    # -- the journal ---------------------------------------------------------------------------------------
+
+    def note(self, kind: str, now: float, data: Mapping[str, Any]) -> None:
+        """One journal entry, after the frames that led to it."""
+        self._last_ms = self._ms(now)
+        self._flush_vad(self._last_ms)
+        self.recorder.record(kind, self._last_ms, data)
+
+    def _flush_vad(self, at_ms: int) -> None:
+        if self._vad:
+            runs, self._vad = self._vad, []
+            first = self._vad_last ^ (len(runs) % 2 == 0)
+            self.recorder.record("vad", at_ms, {"first": first, "runs": runs})
+
+    def frame(self, speech: bool) -> None:
+        """The detector's bits, run-length coded: the hot path."""
+        if speech is self._vad_last and self._vad:
+            self._vad[-1] += 1
+        else:
+            if len(self._vad) > MOST_RUNS:  # noise without any event: don't let it pile up
+                self._flush_vad(self._last_ms)
+            self._vad.append(1)
+            self._vad_last = speech
+
+    def decide(self, now: float, what: str, reason: str, **numbers: Any) -> None:
+        """Why something was done: for "why did it do that?"."""
+        self.note("decision", now, {"what": what, "reason": reason, **numbers})
+
+    # -- messages ------------------------------------------------------------------------------------------
+
+    def user(self, turn: int, text: str, now: float, span: tuple[int, int] | None) -> None:
+        """A user turn. `span` is its stretch of the time line in samples, None when it was typed."""
+        message: dict[str, Any] = {"role": "user", "content": text, "turn": turn}
+        if span is None:
+            message["type"] = "text"
+        else:
+            name = self._next_file("user")
+            message |= {"start_ms": span[0] // 16, "end_ms": span[1] // 16, "audio": name}
+            end = min(span[1] + AFTER_SPEECH_MS * 16, self.timeline.at(now))
+            self.note("utterance", now, {"file": name, "from": span[0], "to": max(end, span[1])})
+        self.dialogue.user(text)
+        self._add(message, now)
+
+    def agent(
+        self, reply: Reply, now: float, heard: str | None, runs: Sequence[Run], extra: Mapping[str, Any]
+    ) -> None:
+        """What became of a reply. `heard` is None when it was heard to its end."""
+        message: dict[str, Any] = {"role": "assistant", "content": reply.text, "turn": reply.turn}
+        if reply.kind:
+            message["type"] = reply.kind
+        if heard is not None:
+            message |= {"interrupted": True, "heard": heard, **extra}
+        if runs:
+            name = self._next_file("agent")
+            placed = [[r.offset, r.count, self.timeline.at(r.at)] for r in runs]
+            last = placed[-1][2] + placed[-1][1] * 16_000 // reply.voice.rate_hz
+            message |= {"start_ms": placed[0][2] // 16, "end_ms": last // 16, "audio": name}
+            placed_entry = {"reply_id": reply.response_id, "file": name, "rate_hz": reply.voice.rate_hz}
+            self.note("placed", now, {**placed_entry, "runs": placed})
+        self.dialogue.assistant(reply.text if heard is None else heard)
+        if reply.text:
+            self._add(message, now)
+
+    def tool(self, call: ToolCall, result: Mapping[str, Any], now: float) -> None:
+        """A tool ran. Written down also when the caller has barged in meanwhile."""
+        self.dialogue.assistant("", [call])
+        self.dialogue.tool(call, result)
+        message = {
+            "role": "tool",
+            "name": call.name,
+            "arguments": dict(call.arguments),
+            "result": dict(result),
+        }
+        self._add(message, now)
+
+    def _add(self, message: dict[str, Any], now: float) -> None:
+        message["time"] = iso(self._wall())
+        self._messages.append(message)
+        self.note("message", now, {"n": len(self._messages), **message})
+
+    def _next_file(self, role: str) -> str:
+        self._files += 1
+        return f"{self._files:04}_{role}.mp3"
+
+    # -- turns and money -----------------------------------------------------------------------------------
+
+    def turn(self, clock: TurnClock, now: float, **more: Any) -> dict[str, Any]:
+        """A turn's metrics as they stand, journalled. Returns what the client is told."""
+        metrics = {
+            "turn": clock.turn,
+            **clock.spans(),
+            "speculated": clock.speculated,
+            "reason": clock.reason,
+            "cost": self.cost_of(clock.turn),
+            **more,
+        }
+        self.note("turn", now, metrics)
+        return metrics
+
+    def sync(self) -> None:
+        self.recorder.sync()
+
+    def charge_ear(self, plugin: str, audio_ms: int, turn: int, now: float) -> None:
+        minutes = audio_ms / 60_000
+        self._charge(
+            "stt", plugin, minutes, minutes * self._tariff.stt_per_minute.get(plugin, 0.0), turn, now
+        )
+
+    def charge_reply(self, reply: Reply, turn: int, now: float, *, discarded: bool = False) -> None:
+        """A reply's requests, also those of a guess that was thrown away."""
+        spent = reply.spent
+        if spent.llm:
+            into, out = self._tariff.llm_per_million.get(spent.llm, (0.0, 0.0))
+            price = (spent.input_tokens * into + spent.output_tokens * out) / 1e6
+            tokens = spent.input_tokens + spent.output_tokens
+            self._charge("llm", spent.llm, tokens, price, turn, now, discarded)
+        if spent.tts:
+            price = spent.characters * self._tariff.tts_per_character.get(spent.tts, 0.0)
+            self._charge("tts", spent.tts, spent.characters, price, turn, now, discarded)
+
+    def cost_of(self, turn: int) -> dict[str, float]:
+        costs = self._turn_costs.get(turn, {})
+        parts = {stage: costs.get(stage, 0.0) for stage in ("stt", "llm", "tts")}
+        return {**parts, "total": sum(parts.values())}
+
+    def _charge(
+        self,
+        stage: str,
+        plugin: str,
+        units: float,
+        price: float,
+        turn: int,
+        now: float,
+        discarded: bool = False,
+    ) -> None:
+        costs = self._turn_costs.setdefault(turn, {})
+        costs[stage] = costs.get(stage, 0.0) + price
+        self._totals[f"{stage}_cost"] += price
+        self._totals["total_cost"] += price
+        entry = {"stage": stage, "provider": plugin, "units": units, "price": price, "turn": turn}
+        self.note("cost", now, {**entry, "speculative": discarded})
+
+    # -- the end -------------------------------------------------------------------------------------------
+
+    def summary(self) -> str:
+        """A summary without a model: how much was said, and what about, in the user's own words."""
+        said = [str(m["content"]) for m in self._messages if m["role"] == "user"]
+        if not said:
+            return "Nothing was said by the user."
+        longest = sorted(range(len(said)), key=lambda i: -len(said[i]))[:3]
+        topics = "; ".join(f"“{said[i]}”" for i in sorted(longest))
+        count = "one turn" if len(said) == 1 else f"{len(said)} turns"
+        return f"The talk had {count}. The user said: {topics}."
+
+    def end(self, now: float, reason: str, summary: str) -> None:
+        self.note("summary", now, {"summary": summary})
+        self.note("end", now, {"time": iso(self._wall()), "reason": reason})
+
+    def elapsed_s(self, now: float) -> float:
+        return max(0.0, now - self._started_at)
+
+    def _ms(self, now: float) -> int:
+        return max(0, round((now - self._started_at) * 1000))

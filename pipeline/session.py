@@ -1,0 +1,588 @@
+"""The shell of one conversation: takes in what happens, asks the floor, does what it says.
+
+Six verbs: `hear` microphone audio, `say` a given text, `do` what the client asks, `attach` and `detach` a
+client, `end`. From the socket to the detector, the recognizer's feed and the floor all is synchronous; so is
+a barge-in, from the deciding frame to silence. A session outlives its socket; its tasks are its own, and
+none is left when `end` returns. It knows the contracts, never an engine; it knows no socket and no disk.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Literal
+
+from pipeline.chain import LlmChain, SttChain, TtsChain
+from pipeline.contracts import (
+    DetectorEngine,
+    LlmError,
+    ProviderError,
+    Recorder,
+    SttError,
+    Tool,
+    ToolContext,
+    Transcript,
+    TtsError,
+    TurnEngine,
+)
+from pipeline.core import events as act
+from pipeline.core.audio import Framer
+from pipeline.core.dialogue import Dialogue
+from pipeline.core.endpoint import Timing
+from pipeline.core.events import Action, Actions
+from pipeline.core.floor import Floor
+from pipeline.hearing import Hearing
+from pipeline.minutes import Minutes, Tariff
+from pipeline.outbox import Event, Outbox
+from pipeline.reply import Voice
+from pipeline.speaking import Mouth, Speaking
+from pipeline.timeline import TimeLine
+from pipeline.toolbox import Toolbox
+
+log = logging.getLogger(__name__)
+
+GREETING_PATIENCE_S = 1.0
+"""How long a new client has to send `start` before it is greeted anyway."""
+FAREWELL_S = 2.0
+"""How long cancelled tasks may take to give back what they hold."""
+WRITING_S = 8.0
+"""How long the end waits for the recorder; it goes on writing in the background after that."""
+STAGE_ERRORS: Mapping[str, type[ProviderError]] = {"stt": SttError, "llm": LlmError, "tts": TtsError}
+
+Mode = Literal["open-mic", "hold-to-talk"]
+
+
+@dataclass(slots=True)
+class Setup:
+    """What this talk is to be like. May change until the client's `start` or first audio."""
+
+    mode: Mode = "open-mic"
+    greeting: str = ""
+    system_prompt: str = ""
+    language: str = "en"
+    voice: str = ""
+    response: Literal["voice", "text", "both"] = "both"
+    output_rate_hz: int = 24_000
+    marks: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Engines:
+    """What all sessions share."""
+
+    vad: DetectorEngine
+    stt: SttChain
+    llm: LlmChain
+    tts: TtsChain
+    turn: TurnEngine
+    tools: Mapping[str, Tool] = field(default_factory=dict)
+    tool_timeout_s: float = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What holds for all sessions."""
+
+    timing: Timing = field(default_factory=Timing)
+    lead_ms: int = 6000
+    idle_s: float = 300.0
+    resume_s: float = 60.0
+    tariff: Tariff = field(default_factory=Tariff)
+
+
+@dataclass(frozen=True, slots=True)
+class Restored:
+    """What is known of a session from before a crash."""
+
+    conversation: Mapping[str, Any]
+    files: int
+    position: int
+    at_s: float
+
+
+class Session:
+    """One conversation. All methods are called on the event loop it was made on."""
+
+    def __init__(
+        self,
+        session_id: str,
+        setup: Setup,
+        engines: Engines,
+        rules: Rules,
+        recorder: Recorder,
+        wall: Callable[[], datetime],
+        restored: Restored | None = None,
+    ) -> None:
+        self.id, self.setup = session_id, setup
+        self.outbox = Outbox()
+        self.on_end: Callable[[Session], None] = lambda _session: None
+        self.close_code = 1000
+        """With which the client's socket is to be closed once the outbox is empty."""
+        self.ended = False
+        self._loop = asyncio.get_running_loop()
+        self._engines, self._rules, self._wall = engines, rules, wall
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._observers: set[Outbox] = set()
+        self._kick: Callable[[], None] | None = None
+        self._ending: asyncio.Task[None] | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        now = self._now()
+        started_at = now - (restored.at_s if restored else 0.0)
+        timeline = TimeLine(restored.position, now) if restored and restored.position else TimeLine()
+        self.dialogue = Dialogue(setup.system_prompt)
+        self.minutes = Minutes(recorder, self.dialogue, timeline, rules.tariff, wall, started_at)
+        if restored:
+            self.minutes.restore(restored.conversation, restored.files)
+        turn = max((int(m.get("turn") or 0) for m in self.minutes.messages), default=0)
+        self.floor = Floor(rules.timing, hold_to_talk=setup.mode == "hold-to-talk", turn=turn)
+        self._framer, self._detector = Framer(), engines.vad.open()
+        self._judge = engines.turn.open()
+        self.hearing = Hearing(
+            engines.stt, rules.timing, self._on_transcript, self._on_deaf, self._on_stt_failover, self._spawn
+        )
+        toolbox = Toolbox(
+            engines.tools,
+            engines.tool_timeout_s,
+            lambda: ToolContext(session_id, wall, setup.language),
+            self.minutes,
+            self.emit,
+            self._spawn,
+            self._now,
+        )
+        mouth = Mouth(
+            self.outbox,
+            self.emit,
+            self._run,
+            self._now,
+            self._spawn,
+            self.minutes,
+            toolbox,
+            engines.llm,
+            engines.tts,
+            rules.lead_ms,
+            session_id,
+        )
+        self.speaking = Speaking(mouth, lambda: self.floor, self._voice)
+        self._frame_at = now
+        self._began = restored is not None
+        """Something was said, typed or started: too late for `start`."""
+        self._greet_at: float | None = None
+        self._greeted = restored is not None
+        self._active_at = now
+        self._lost_at: float | None = now
+        self._partial = ""
+
+    # -- verbs -----------------------------------------------------------------------------------------------
+
+    def hear(self, pcm: bytes) -> None:
+        """Microphone audio, s16le mono 16 kHz, any length. The hot path: no await, no task, no queue."""
+        floor = self.floor
+        if self.ended or (floor.hold_to_talk and not floor.pressed):
+            return
+        now = self._now()
+        self._began = True
+        minutes = self.minutes
+        minutes.recorder.user_audio(minutes.timeline.place(len(pcm) // 2, now), pcm)
+        behind = len(pcm)
+        for frame in self._framer.push(pcm):
+            behind -= 640
+            at = now - max(0, behind) / 32_000  # when the frame's last sample came in
+            if at > self._frame_at:
+                self._frame_at = at
+            speech = self._detector.is_speech(frame)
+            minutes.frame(speech)
+            self.hearing.frame(frame)
+            actions = floor.on_frame(speech, self._frame_at)
+            if actions:
+                self._run(actions)
+        if self._timer is None:
+            self._arm()
+
+    def say(self, text: str, kind: str = "", turn: int = 0) -> None:
+        """Say a given text, if nobody has the floor."""
+        self.speaking.say(turn, text, kind)
+        self._arm()
+
+    def do(self, event: Event) -> None:
+        """What the client asks for: a decoded and checked message of the voice protocol."""
+        if self.ended:
+            return
+        now = self._now()
+        match event["type"]:
+            case "start":
+                self._start(event)
+            case "talk.begin":
+                self._began = True
+                self._greeted, self._greet_at = True, None
+                self._run(self.floor.on_press(now))
+            case "talk.end":
+                self._run(self.floor.on_release(now))
+            case "text_message":
+                self._greeted, self._greet_at, self._began = True, None, True
+                self._run(self.floor.on_text(event["message"], now))
+            case "update_prompt":
+                self.dialogue.system_prompt = event["prompt"]
+                self.minutes.note("prompt", now, {"prompt": event["prompt"]})
+                self.emit({"type": "prompt_updated"})
+            case "interrupt":
+                self._run(self.floor.on_interrupt(now))
+            case "playback":
+                self.speaking.on_playback(event["response_id"], event["played_ms"])
+            case "ping":
+                self.outbox.put({"type": "pong"})
+            case other:
+                raise ValueError(f"unknown event {other!r}")
+        self._arm()
+
+    def attach(self, kick: Callable[[], None]) -> Event:
+        """A client is there (again). Returns what it must be told first. `kick` makes its socket go away:
+        called when another client takes over."""
+        if self._kick is not None:
+            self._kick()
+        now = self._now()
+        resumed = self._greeted or self._began
+        self._kick, self._lost_at, self._active_at = kick, None, now
+        self.speaking.attached = True
+        self.floor.on_back(now)
+        self.minutes.note("resume" if resumed else "attach", now, {})
+        if not self._greeted and self.setup.greeting:
+            self._greet_at = now + GREETING_PATIENCE_S
+        self.speaking.pump()
+        self._arm()
+        if not resumed:
+            return {}
+        told: Event = {"resumed": True, "messages": [dict(m) for m in self.minutes.messages]}
+        reply = self.speaking.in_progress()
+        return {**told, "response": reply} if reply else told
+
+    def detach(self, kick: Callable[[], None]) -> None:
+        """That client's socket is gone. The session waits for it to come back."""
+        if self._kick is not kick or self.ended:
+            return
+        now = self._now()
+        self._kick, self._lost_at = None, now
+        self.minutes.note("detach", now, {})
+        self._run(self.floor.on_lost(now))
+        self.speaking.on_lost()
+        self.minutes.sync()
+        self._arm()
+
+    async def end(self, reason: str, code: int = 1000, *, keep: bool = False) -> None:
+        """End the talk and write it down. Returns when nothing of it is left running.
+
+        `keep` leaves it resumable (the server is going down): everything is written, but it is not over.
+        """
+        if self._ending is None:
+            self._ending = self._loop.create_task(self._end(reason, code, keep))
+        await asyncio.shield(self._ending)
+
+    # -- for those who watch ---------------------------------------------------------------------------------
+
+    @property
+    def attached(self) -> bool:
+        return self._kick is not None
+
+    @property
+    def task_count(self) -> int:
+        return len(self._tasks)
+
+    def emit(self, event: Event) -> None:
+        """Tell the client, and everybody who watches."""
+        self.outbox.put(event)
+        for observer in self._observers:
+            observer.put(event)
+
+    def observe(self) -> Outbox:
+        """Watch the events from now on. Give it back with `unobserve`."""
+        outbox = Outbox()
+        self._observers.add(outbox)
+        return outbox
+
+    def unobserve(self, outbox: Outbox) -> None:
+        self._observers.discard(outbox)
+
+    def on_trouble(self, sentence: str) -> None:
+        """Recording had to stop; the talk goes on."""
+        self.emit({"type": "error", "code": "recording_failed", "message": sentence, "fatal": False})
+
+    # -- doing what the floor says ---------------------------------------------------------------------------
+
+    def _run(self, actions: Actions) -> None:
+        for action in actions:
+            self._perform(action)
+        if actions:
+            self._active_at = self._now()
+            self._arm()
+
+    def _perform(self, action: Action) -> None:
+        match action:
+            case act.SpeechStarted():
+                self._greeted, self._greet_at = True, None
+                self.emit({"type": "speech.started", "at_ms": action.at_ms})
+            case act.SpeechStopped():
+                self.emit({"type": "speech.stopped", "at_ms": action.at_ms})
+            case act.StartUtterance():
+                self._partial = ""
+                self.hearing.start(action.utterance, action.from_frame)
+            case act.SettleUtterance():
+                self.hearing.settle(action.utterance, action.silence_ms)
+            case act.FinishUtterance():
+                self.hearing.finish(action.utterance, action.silence_ms)
+            case act.CloseUtterance():
+                self._close_utterance(action)
+            case act.CommitTurn():
+                self._commit(action)
+            case act.StartReply():
+                self.speaking.start(action)
+            case act.ReleaseReply():
+                self.speaking.release(action.reply)
+            case act.DiscardReply():
+                self.speaking.discard(action.reply, action.reason)
+            case act.Duck():
+                self._tell_reply("duck")
+                self.minutes.decide(self._now(), "duck", "the user may be barging in")
+            case act.Unduck():
+                self._tell_reply("unduck")
+                self.minutes.decide(self._now(), "unduck", action.reason)
+                self.speaking.pump()
+            case act.Interrupt():
+                self.speaking.interrupt(action)
+            case act.EndReply():
+                self.speaking.end(action.reply)
+            case act.Apologize():
+                self._apologize(action)
+            case act.Expire():
+                log.warning("session %s turn %d: the reply gave no sign of life", self.id, action.turn)
+                self._run(self.floor.on_reply_failed(action.reply, "llm", self._now()))
+
+    def _tell_reply(self, kind: str) -> None:
+        if self.speaking.current is not None:
+            self.emit({"type": kind, "response_id": self.speaking.current.response_id})
+
+    def _close_utterance(self, action: act.CloseUtterance) -> None:
+        transcriber = self.hearing.close(action.utterance)
+        if transcriber is None:
+            return
+        now, turn = self._now(), self.floor.turn + (0 if self.floor.replying else 1)
+        self.minutes.charge_ear(transcriber.plugin, transcriber.audio_ms, turn, now)
+        if action.kept:
+            return
+        self.minutes.decide(now, "utterance dropped", action.reason)
+        if self.floor.hold_to_talk:
+            message = "I did not hear anything. Hold the button while you speak."
+            self.emit({"type": "error", "code": "nothing_heard", "message": message, "fatal": False})
+
+    def _commit(self, action: act.CommitTurn) -> None:
+        now, timeline = self._now(), self.minutes.timeline
+        self.minutes.decide(now, "endpoint", action.reason, turn=action.turn)
+        if action.typed:
+            self.minutes.user(action.turn, action.text, now, None)
+            self.emit({"type": "user_message", "turn": action.turn, "text": action.text})
+        else:
+            span = (timeline.of_input_ms(action.start_ms), timeline.of_input_ms(action.end_ms))
+            self.minutes.user(action.turn, action.text, now, span)
+            final = {"turn": action.turn, "text": action.text, "final": True}
+            self.emit({"type": "transcription", **final})
+        self.speaking.on_commit(action)
+        self.minutes.sync()
+
+    def _apologize(self, action: act.Apologize) -> None:
+        error = STAGE_ERRORS[action.stage]
+        self.minutes.decide(self._now(), "apology", f"{action.stage} failed", turn=action.turn)
+        self.say(error.default_user_message, "apology", action.turn)
+
+    # -- what comes back -------------------------------------------------------------------------------------
+
+    def _on_transcript(self, utterance: int, transcript: Transcript) -> None:
+        now, text = self._now(), transcript.text.strip()
+        complete, why = 0.5, ""
+        if transcript.settled or transcript.final:
+            verdict = self._judge.judge(text, transcript.language or self.setup.language)
+            complete, why = verdict.complete, verdict.reason
+            if transcript.complete is not None:
+                complete, why = transcript.complete, "the recognizer's own end of turn"
+        said = {
+            "utterance": utterance,
+            "text": text,
+            "final": transcript.final,
+            "settled": transcript.settled,
+        }
+        self.minutes.note("transcript", now, said)
+        actions = self.floor.on_transcript(
+            utterance,
+            text,
+            now,
+            final=transcript.final,
+            settled=transcript.settled,
+            complete=complete,
+            why=why,
+        )
+        self._run(actions)
+        if text and text != self._partial and not transcript.final and not self.floor.replying:
+            self._partial = text
+            self.emit({"type": "transcription", "turn": self.floor.turn + 1, "text": text, "final": False})
+        self._arm()
+
+    def _on_deaf(self, utterance: int, error: SttError) -> None:
+        message = error.user_message
+        self.emit({"type": "error", "code": "stt_failed", "message": message, "fatal": False})
+        self._run(self.floor.on_recognizer_failed(utterance, self._now()))
+
+    def _on_stt_failover(self, error: ProviderError, plugin: str) -> None:
+        numbers = {"plugin": plugin, "error": str(error)}
+        self.minutes.decide(self._now(), "stt failover", str(error.kind), **numbers)
+
+    # -- set-up ----------------------------------------------------------------------------------------------
+
+    def _start(self, event: Event) -> None:
+        setup = self.setup
+        if self._began:
+            message = "start must come before the first audio, message or start."
+            self.emit({"type": "error", "code": "too_late", "message": message, "fatal": False})
+            return
+        self._began = True
+        for key in ("mode", "voice", "language", "system_prompt", "response", "marks"):
+            if key in event:
+                setattr(setup, key, event[key])
+        setup.output_rate_hz = event.get("output_rate", setup.output_rate_hz)
+        self.dialogue.system_prompt = setup.system_prompt
+        self.hearing.language = setup.language
+        self.speaking.marks = setup.marks
+        self.floor = Floor(
+            self._rules.timing, hold_to_talk=setup.mode == "hold-to-talk", turn=self.floor.turn
+        )
+        self.minutes.note("start", self._now(), {k: v for k, v in event.items() if k != "type"})
+        self._greet()
+
+    def _greet(self) -> None:
+        self._greet_at = None
+        if self._greeted:
+            return
+        self._greeted = True
+        if self.setup.greeting:
+            self.say(self.setup.greeting, "welcome")
+
+    def _voice(self) -> Voice:
+        setup = self.setup
+        rate = 0 if setup.response == "text" else setup.output_rate_hz
+        return Voice(rate, setup.voice, setup.language)
+
+    # -- time ------------------------------------------------------------------------------------------------
+
+    def _now(self) -> float:
+        return self._loop.time()
+
+    def _arm(self) -> None:
+        """Set the one timer. It may ring too early, never too late."""
+        if self.ended:
+            return
+        moments = [self.floor.wake_at(), self.speaking.pump_at, self._greet_at]
+        if self._lost_at is not None:
+            moments.append(self._lost_at + self._rules.resume_s)
+        elif self.floor.idle:
+            moments.append(self._active_at + self._rules.idle_s)
+        wake = min((m for m in moments if m is not None), default=None)
+        if self._timer is not None:
+            if wake is not None and self._timer.when() <= wake:
+                return
+            self._timer.cancel()
+            self._timer = None
+        if wake is not None:
+            self._timer = self._loop.call_at(wake, self._on_timer)
+
+    def _on_timer(self) -> None:
+        self._timer = None
+        now = self._now()
+        try:
+            if self._greet_at is not None and now >= self._greet_at - 0.0005:
+                self._greet()
+            self._run(self.floor.on_wake(now))
+            if self.speaking.pump_at is not None and now >= self.speaking.pump_at - 0.0005:
+                self.speaking.pump()
+            if self._lost_at is not None:
+                if now >= self._lost_at + self._rules.resume_s - 0.0005:
+                    self._end_soon("the connection was lost", 1001)
+            elif self.floor.idle and now >= self._active_at + self._rules.idle_s - 0.0005:
+                self._end_soon("idle", 4408)
+        except Exception as error:  # a bug: this session ends, saved whole; the others go on
+            self.fail(error)
+        self._arm()
+
+    # -- tasks and the end -----------------------------------------------------------------------------------
+
+    def _spawn(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = self._loop.create_task(coroutine)
+        self._tasks.add(task)
+        task.add_done_callback(self._on_task_done)
+        return task
+
+    def _on_task_done(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self.fail(error)
+
+    def fail(self, error: BaseException) -> None:
+        """A bug: this session ends, saved whole; the others go on."""
+        log.error("session %s turn %d: a bug", self.id, self.floor.turn, exc_info=error)
+        if self._ending is None:
+            message = "Something broke on the server; the talk is saved."
+            self.emit({"type": "error", "code": "internal", "message": message, "fatal": True})
+            self._end_soon("error", 1011)
+
+    def _end_soon(self, reason: str, code: int) -> None:
+        if self._ending is None:
+            self._ending = self._loop.create_task(self._end(reason, code, keep=False))
+
+    async def _end(self, reason: str, code: int, keep: bool) -> None:
+        now = self._now()
+        self._run(self.floor.on_close(reason, now))
+        self.ended, self.close_code = True, code
+        if self._timer is not None:
+            self._timer.cancel()
+        self.hearing.close_all()
+        self.speaking.cancel_all()
+        await self._await_tasks()
+        if keep:
+            self.minutes.note("detach", self._now(), {"reason": reason})
+            await self._write(keep=True)
+        else:
+            summary = self.minutes.summary()
+            self.minutes.end(self._now(), reason, summary)
+            self.emit({"type": "summary", **self._summary(summary)})
+            await self._write(keep=False)
+            self.emit({"type": "ended", "session_id": self.id, "reason": reason})
+        self.outbox.close()
+        for observer in self._observers:
+            observer.close()
+        self.on_end(self)
+
+    def _summary(self, summary: str) -> Event:
+        return {
+            "session_id": self.id,
+            "summary": summary,
+            "appointments_discussed": [],
+            "preferences_mentioned": [],
+            "cost_breakdown": dict(self.minutes.totals),
+            "duration_seconds": round(self.minutes.elapsed_s(self._now()), 3),
+        }
+
+    async def _write(self, *, keep: bool) -> None:
+        recorder = self.minutes.recorder
+        try:
+            async with asyncio.timeout(WRITING_S):
+                await (recorder.suspend() if keep else recorder.close())
+        except TimeoutError:
+            log.warning("session %s: still writing after %g s; it goes on behind", self.id, WRITING_S)
+
+    async def _await_tasks(self) -> None:
+        """Everything this session started comes to its end here."""
+        me = asyncio.current_task()
+        tasks = [t for t in self._tasks if t is not me]
+        if not tasks:
+            return
+        _, late = await asyncio.wait(tasks, timeout=FAREWELL_S)
+        for task in late:
+            task.cancel()
+        if late:
+            await asyncio.wait(late, timeout=FAREWELL_S)

@@ -1,0 +1,366 @@
+"""A session's mouth: its replies, from the first token to the last sample heard.
+
+It does what the floor decides about replies and lets audio out through one gate, `pump`: only audio of the
+reply that has the floor, that is not held, not ducked, not ahead of play-out by more than the lead, and
+while somebody is there to hear it. Everything else waits, or was dropped with its reply.
+"""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from pipeline.chain import LlmChain, TtsChain
+from pipeline.contracts import LlmError, Prompt, ProviderError, ToolCall, TtsError
+from pipeline.core.dialogue import Mark
+from pipeline.core.events import Actions, CommitTurn, Interrupt, StartReply
+from pipeline.core.floor import Floor
+from pipeline.core.latency import TurnClock
+from pipeline.minutes import Minutes
+from pipeline.outbox import Event, Outbox
+from pipeline.reply import Maker, Reply, Voice
+from pipeline.toolbox import Spawn, Toolbox
+
+CHUNK_MS = 100
+"""The longest binary message: small enough to be purged in time, large enough to be cheap."""
+REFILL_MS = 250
+"""How far the lead may fall before more is sent: fewer, larger wake-ups."""
+
+
+@dataclass(slots=True)
+class Mouth:
+    """What a session lends to its replies."""
+
+    outbox: Outbox
+    emit: Callable[[Event], None]
+    run: Callable[[Actions], None]
+    now: Callable[[], float]
+    spawn: Spawn
+    minutes: Minutes
+    toolbox: Toolbox
+    llm: LlmChain
+    tts: TtsChain
+    lead_ms: int
+    session_id: str
+
+
+class Speaking:
+    """The replies of one session: at most one that has the floor, at most one held guess."""
+
+    def __init__(self, mouth: Mouth, floor: Callable[[], Floor], voice: Callable[[], Voice]) -> None:
+        self._mouth, self._floor, self._voice = mouth, floor, voice
+        self._replies: dict[int, Reply] = {}
+        self._canned: tuple[str, str] = ("", "")
+        self._clock: TurnClock | None = None
+        self.current: Reply | None = None
+        self.pump_at: float | None = None
+        """When play-out will have made room for more."""
+        self.attached = False
+        self.marks = False
+        """The client asked for `audio.mark`."""
+
+    # -- what the floor decided --------------------------------------------------------------------------
+
+    def say(self, turn: int, text: str, kind: str) -> None:
+        """Say a text that no model made, if the floor is free."""
+        self._canned = (text, kind)
+        self._mouth.run(self._floor().on_say(turn, text, self._mouth.now()))
+        self._canned = ("", "")
+
+    def on_commit(self, commit: CommitTurn) -> None:
+        self._clock = TurnClock(
+            commit.turn, commit.reason, commit.speech_ended_at, commit.ended_at, commit.settled_at
+        )
+
+    def start(self, action: StartReply) -> None:
+        text, kind = self._canned
+        response_id = f"r{action.reply}"
+        reply = Reply(
+            action.reply, action.turn, response_id, action.text, action.held, self._voice(), kind=kind
+        )
+        self._replies[reply.number] = reply
+        mouth = self._mouth
+        maker = Maker(reply, self, mouth.llm, mouth.tts, self._report(reply), canned=text)
+        if not action.held:
+            self._open(reply)
+        reply.task = mouth.spawn(maker.run())
+
+    def release(self, number: int) -> None:
+        reply = self._replies[number]
+        reply.held = False
+        if self._clock is not None:
+            self._clock.speculated = True
+        self._open(reply)
+        if reply.text:
+            self._show(reply)
+        if reply.complete:
+            self.on_text_complete(reply)
+        self.pump()
+
+    def discard(self, number: int, reason: str) -> None:
+        reply = self._replies.pop(number)
+        self._cancel(reply)
+        now = self._mouth.now()
+        self._mouth.minutes.decide(now, "speculation discarded", reason)
+        self._mouth.minutes.charge_reply(reply, reply.turn, now, discarded=True)
+
+    def interrupt(self, action: Interrupt) -> None:
+        """Barge-in: one synchronous pass from the decision to silence."""
+        reply = self._replies.pop(action.reply)
+        mouth, now = self._mouth, self._mouth.now()
+        self._cancel(reply)
+        mouth.outbox.purge_audio()
+        heard_ms = round(reply.ms(action.heard_samples))
+        heard_text = reply.heard_text(action.heard_samples)
+        extra = {"estimated": True} if action.estimated else {}
+        told = {"heard_ms": heard_ms, "heard_text": heard_text, "reason": action.reason, **extra}
+        mouth.emit({"type": "interrupted", "response_id": reply.response_id, **told})
+        mouth.minutes.decide(now, "interruption", action.reason, heard_ms=heard_ms)
+        playout = self._floor().playout
+        runs = playout.heard_runs(now) if playout is not None else []
+        mouth.minutes.agent(reply, now, heard_text, runs, {"heard_ms": heard_ms, **extra})
+        self._settle_bill(reply, now, interrupted=True)
+        self.current = None
+
+    def end(self, number: int) -> None:
+        """The reply was played to its end, as far as is known."""
+        reply = self._replies.pop(number)
+        now = self._mouth.now()
+        self._finish_sending(reply)
+        playout = self._floor().playout
+        runs = playout.heard_runs(now) if playout is not None else []
+        self._mouth.minutes.agent(reply, now, None, runs, {})
+        if playout is not None and playout.all_reported() and reply.turn and not reply.kind:
+            self._meter(reply, now, played=True)
+        self._settle_bill(reply, now)
+        self._cancel(reply)
+        self.current = None
+
+    def cancel_all(self) -> None:
+        for reply in self._replies.values():
+            self._cancel(reply)
+
+    # -- the client ----------------------------------------------------------------------------------------
+
+    def on_playback(self, response_id: str, played_ms: float) -> None:
+        reply, floor = self.current, self._floor()
+        if reply is None or reply.response_id != response_id:
+            return
+        now = self._mouth.now()
+        self._mouth.minutes.note("playback", now, {"response_id": response_id, "played_ms": played_ms})
+        if floor.playout is not None:
+            actions = floor.on_playback(reply.number, played_ms, now)
+            reply.forget_heard(floor.playout.heard(now))
+            self._mouth.run(actions)
+        self.pump()
+
+    def on_lost(self) -> None:
+        """Nobody is there: take back what was sent and not heard. Call after `floor.on_lost`."""
+        self.attached = False
+        self.pump_at = None
+        self._mouth.outbox.purge_audio()
+        reply, playout = self.current, self._floor().playout
+        if reply is not None and playout is not None:
+            reply.rewind(playout.sent)
+            reply.closed = reply.audio_begun = False
+
+    def in_progress(self) -> Event | None:
+        """What a client that comes back must know of the reply that has the floor."""
+        reply = self.current
+        if reply is None:
+            return None
+        return {
+            "response_id": reply.response_id,
+            "turn": reply.turn,
+            "text": reply.text[: reply.shown],
+            "final": reply.complete,
+        }
+
+    # -- what a reply tells us (reply.Host) ------------------------------------------------------------------
+
+    def prompt(self, reply: Reply) -> Prompt:
+        guess = reply.question if reply.held else None
+        mouth = self._mouth
+        messages = mouth.minutes.dialogue.prompt(guess)
+        return Prompt(messages, mouth.toolbox.specs, reply.voice.language, mouth.session_id)
+
+    def on_token(self, reply: Reply, text: str) -> None:  # noqa: ARG002 - it is in reply.text already
+        now = self._mouth.now()
+        if reply.first_token_at is None:
+            reply.first_token_at = now
+        if not reply.held:
+            self._floor().on_alive(reply.number, now)
+            self._show(reply)
+
+    def on_text_complete(self, reply: Reply) -> None:
+        reply.complete = True
+        if not reply.held and reply.text:
+            self._mouth.emit(
+                {
+                    "type": "agent_response",
+                    "turn": reply.turn,
+                    "response_id": reply.response_id,
+                    "text": reply.text,
+                    "final": True,
+                }
+            )
+
+    def say_pcm(self, reply: Reply, pcm: bytes) -> None:
+        reply.keep(pcm)
+        if reply is self.current:
+            self.pump()
+
+    def on_mark(self, reply: Reply, mark: Mark) -> None:
+        if reply is self.current and self.marks:
+            self._mark(reply, mark)
+
+    def on_failed(self, reply: Reply, error: LlmError | TtsError) -> None:
+        """The chain is at its end. A lost voice goes on in writing; a lost mind apologizes."""
+        mouth = self._mouth
+        if not reply.held:
+            code = f"{error.stage}_failed"
+            mouth.emit({"type": "error", "code": code, "message": error.user_message, "fatal": False})
+        if isinstance(error, LlmError):
+            mouth.run(self._floor().on_reply_failed(reply.number, error.stage, mouth.now()))
+
+    def on_generated(self, reply: Reply) -> None:
+        reply.finished = True
+        if reply is self.current:
+            self.pump()
+
+    async def run_tool(self, reply: Reply, call: ToolCall) -> None:
+        self._floor().on_alive(reply.number, self._mouth.now())
+        await self._mouth.toolbox.run(call, reply.turn)
+        self._floor().on_alive(reply.number, self._mouth.now())
+
+    # -- the gate ------------------------------------------------------------------------------------------
+
+    def pump(self) -> None:
+        """Let out whatever may leave now."""
+        reply, floor = self.current, self._floor()
+        self.pump_at = None
+        if reply is None or reply.held or not self.attached:
+            return
+        now = self._mouth.now()
+        if not floor.ducked:
+            self._send_audio(reply, floor, now)
+        if reply.finished and not reply.waiting and not reply.closed:
+            self._finish_sending(reply)
+            self._mouth.run(floor.on_generated(reply.number, now))
+
+    def _send_audio(self, reply: Reply, floor: Floor, now: float) -> None:
+        rate_hz = reply.voice.rate_hz
+        while reply.waiting:
+            lead_ms = floor.playout.lead_s(now) * 1000 if floor.playout is not None else 0.0
+            if lead_ms >= self._mouth.lead_ms:
+                self.pump_at = now + (lead_ms - self._mouth.lead_ms + REFILL_MS) / 1000
+                return
+            chunk = reply.take(rate_hz * CHUNK_MS // 1000)
+            assert chunk is not None
+            if not reply.audio_begun:
+                self._begin_audio(reply, chunk.offset, now)
+            self._mouth.outbox.audio(chunk.pcm)
+            floor.on_audio(reply.number, rate_hz, chunk.end - chunk.offset, now)
+            self._archive(reply, floor, chunk.offset, chunk.pcm, now)
+
+    def _begin_audio(self, reply: Reply, offset: int, now: float) -> None:
+        reply.audio_begun = True
+        if reply.first_audio_at is None:
+            reply.first_audio_at = now
+        begin: Event = {"type": "audio.begin", "response_id": reply.response_id, "rate": reply.voice.rate_hz}
+        if offset:
+            begin["offset_ms"] = round(reply.ms(offset))
+        self._mouth.emit(begin)
+        if self.marks:
+            for mark in reply.said.marks:
+                self._mark(reply, mark)
+
+    def _archive(self, reply: Reply, floor: Floor, offset: int, pcm: bytes, now: float) -> None:
+        """Spool what leaves for the first time, placed where it will play if all goes well."""
+        skip = reply.archived - offset
+        if skip > 0:
+            pcm, offset = pcm[skip * 2 :], offset + skip
+        if not pcm or floor.playout is None:
+            return
+        reply.archived = offset + len(pcm) // 2
+        ahead = floor.playout.lead_s(now) - (len(pcm) // 2) / reply.voice.rate_hz
+        minutes = self._mouth.minutes
+        position = minutes.timeline.at(now + max(0.0, ahead))
+        minutes.recorder.agent_audio(reply.response_id, reply.voice.rate_hz, offset, pcm, position)
+
+    def _finish_sending(self, reply: Reply) -> None:
+        if reply.closed:
+            return
+        reply.closed = True
+        if reply.audio_begun:
+            duration = round(reply.ms(reply.made))
+            self._mouth.emit({"type": "audio.end", "response_id": reply.response_id, "duration_ms": duration})
+        if reply.turn and not reply.kind and not reply.metered:
+            self._meter(reply, self._mouth.now())
+
+    # -- inside --------------------------------------------------------------------------------------------
+
+    def _open(self, reply: Reply) -> None:
+        """The reply has the floor: the client may see and hear it."""
+        self.current = reply
+        reply.begun = True
+        self._mouth.emit({"type": "response.begin", "turn": reply.turn, "response_id": reply.response_id})
+        reply.committed.set()
+
+    def _show(self, reply: Reply) -> None:
+        delta, reply.shown = reply.text[reply.shown :], len(reply.text)
+        self._mouth.emit(
+            {
+                "type": "agent_response",
+                "turn": reply.turn,
+                "response_id": reply.response_id,
+                "text": delta,
+                "final": False,
+            }
+        )
+
+    def _mark(self, reply: Reply, mark: Mark) -> None:
+        self._mouth.emit(
+            {
+                "type": "audio.mark",
+                "response_id": reply.response_id,
+                "text_start": mark.start,
+                "text_end": mark.end,
+                "start_ms": round(mark.start_ms),
+            }
+        )
+
+    def _meter(self, reply: Reply, now: float, **more: Any) -> None:
+        clock = self._clock
+        if clock is None or clock.turn != reply.turn:
+            return
+        reply.metered = True
+        self._charge(reply, now)
+        clock.first_token_at, clock.first_audio_at = reply.first_token_at, reply.first_audio_at
+        plugins = {k: v for k, v in (("llm", reply.spent.llm), ("tts", reply.spent.tts)) if v}
+        metrics = self._mouth.minutes.turn(clock, now, plugins=plugins, **more)
+        self._mouth.emit({"type": "turn.metrics", **metrics})
+
+    def _settle_bill(self, reply: Reply, now: float, *, interrupted: bool = False) -> None:
+        self._charge(reply, now)
+        if interrupted and reply.turn and not reply.kind and not reply.metered:
+            self._meter(reply, now, interrupted=True)
+        self._mouth.minutes.sync()
+
+    def _charge(self, reply: Reply, now: float) -> None:
+        if not reply.charged:
+            reply.charged = True
+            self._mouth.minutes.charge_reply(reply, reply.turn, now)
+
+    def _cancel(self, reply: Reply) -> None:
+        reply.drop_audio()
+        if reply.task is not None and reply.task is not asyncio.current_task():
+            reply.task.cancel()
+
+    def _report(self, reply: Reply) -> Callable[[ProviderError, str], None]:
+        def report(error: ProviderError, plugin: str) -> None:
+            now = self._mouth.now()
+            numbers = {"plugin": plugin, "error": str(error), "reply": reply.number}
+            self._mouth.minutes.decide(now, f"{error.stage} failover", str(error.kind), **numbers)
+
+        return report
