@@ -195,12 +195,11 @@ class _Life:
         if not self.lost.done():
             self.lost.set_result("it was closed")
         for transport, pipe in ((self._to, self.process.stdin), (self._from, self.process.stdout)):
-            if isinstance(transport, asyncio.WriteTransport):
-                transport.abort()
-            elif transport is not None:
-                transport.close()
-            elif pipe is not None:
-                pipe.close()
+            if transport is None:
+                if pipe is not None:
+                    pipe.close()
+            elif not transport.is_closing():  # asyncio's pipe fails when aborted twice
+                transport.abort() if isinstance(transport, asyncio.WriteTransport) else transport.close()
         waited_s, step_s, killed = 0.0, 0.002, False
         while True:
             await asyncio.sleep(step_s)  # also lets the transports close their pipes

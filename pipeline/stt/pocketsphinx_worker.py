@@ -30,9 +30,7 @@ from pipeline.stt.messages import (
 from pipeline.worker import Link, Note, Refused, run
 
 PARTIAL_BYTES = 120 * BYTES_PER_MS  # a word is 200 ms or more: looking oftener finds nothing new
-WAITING_BYTES = (
-    60_000 * BYTES_PER_MS
-)  # a minute of speech without a decoder: nobody waits longer for an answer
+WAITING_BYTES = 300_000 * BYTES_PER_MS  # five minutes of speech: nobody waits longer for a decoder
 _VARIANT = re.compile(r"\(\d+\)$")  # "read(2)" is the second pronunciation of "read"
 
 

@@ -60,7 +60,10 @@ class Pool:
                 raise result
 
     async def aclose(self) -> None:
-        """End every worker."""
+        """End every worker, and whatever they had in hand."""
+        for slot in self._slots:
+            for utterance in list(slot.utterances.values()):
+                utterance.fail(SttError(f"{self._plugin} was closed", Failure.TRANSIENT))
         await asyncio.gather(*(s.child.aclose() for s in self._slots))
 
     def open(self, language: str = "", hints: Sequence[str] = ()) -> "Utterance":
@@ -201,8 +204,9 @@ class Utterance:
             self._let_go()
 
     def _flush(self) -> None:
-        if self._unsent:
-            pcm, self._unsent = bytes(self._unsent), bytearray()
+        end = len(self._unsent) & ~1  # whole samples: the worker decodes message by message
+        if end:
+            pcm, self._unsent = bytes(self._unsent[:end]), self._unsent[end:]
             self._sent_bytes += len(pcm)
             if self._sent_bytes > MAX_BYTES:
                 self.fail(SttError("an utterance of more than ten minutes", Failure.BAD_REQUEST))

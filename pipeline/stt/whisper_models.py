@@ -114,11 +114,11 @@ async def fetch(
             if note.kind == FETCHED:
                 outcome.set_result(Path(fields["path"]))
             else:
-                outcome.set_exception(ModelError(f"{repo} could not be downloaded: {fields['message']}"))
+                outcome.set_exception(_failed(repo, fields["message"]))
 
     def lost(reason: str) -> None:
         if not outcome.done():
-            outcome.set_exception(ModelError(f"{repo} could not be downloaded: {reason}"))
+            outcome.set_exception(_failed(repo, reason))
 
     child = Child("pipeline.stt.whisper_fetch_worker", {}, take, lost)
     try:
@@ -132,12 +132,16 @@ async def fetch(
             finally:
                 waiting.cancel()
             if not outcome.done() and not moved.is_set():
-                raise ModelError(
-                    f"{repo} could not be downloaded: nothing has arrived for {stall_s:.0f} s; check the "
-                    "network, or copy the model's folder here and set [stt.faster-whisper] model to it"
-                )
+                raise _failed(repo, f"nothing has arrived for {stall_s:.0f} s")
         return outcome.result()
     except ChildFailed as error:
-        raise ModelError(f"{repo} could not be downloaded: {error}") from error
+        raise _failed(repo, str(error)) from error
     finally:
         await child.aclose(0.2)
+
+
+def _failed(repo: str, reason: str) -> ModelError:
+    return ModelError(
+        f"{repo} could not be downloaded ({reason}); check the network, or copy the model's folder here and "
+        "set [stt.faster-whisper] model to it"
+    )

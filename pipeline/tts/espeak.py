@@ -96,7 +96,8 @@ class Espeak:
         self._voices = (*coloured, *plain_ones)
 
     async def aclose(self) -> None:
-        """End the worker."""
+        """End the worker, and whatever it was saying."""
+        self._lost("it was closed")
         await self._child.aclose()
 
     def voices(self) -> Sequence[VoiceInfo]:
