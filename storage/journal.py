@@ -150,6 +150,8 @@ class Fold:
     utterances: dict[str, Utterance] = field(default_factory=dict)
     placed: dict[str, Placed] = field(default_factory=dict)
     """By reply id."""
+    settled: set[str] = field(default_factory=set)
+    """Replies that something is known about, be it that nothing of them was heard."""
     ending: dict[str, Any] | None = None
     last_at_ms: int = 0
     changed_messages: set[int] = field(default_factory=set)
@@ -179,6 +181,8 @@ class Fold:
                 self._placed(data)
             case "end":
                 self.ending = dict(data)
+            case "resume":
+                self.ending = None  # somebody went on with a conversation that had been ended
             case _:
                 pass
 
@@ -218,6 +222,7 @@ class Fold:
         reply_id, file, rate_hz, runs = (data.get(key) for key in ("reply_id", "file", "rate_hz", "runs"))
         if not (isinstance(reply_id, str) and isinstance(runs, list) and isinstance(rate_hz, int)):
             return
+        self.settled.add(reply_id)
         heard = tuple(
             Run(*run) for run in runs if isinstance(run, list | tuple) and len(run) == 3 and _naturals(*run)
         )
@@ -323,6 +328,24 @@ class Fold:
 
 def _naturals(*values: object) -> bool:
     return all(isinstance(value, int) and value >= 0 for value in values)
+
+
+def as_json(conversation: Mapping[str, Any]) -> bytes:
+    """The conversation JSON as a file: a line per message and turn, so that people can read it too.
+
+    (json's own `indent` is ten times slower, and this is done after every turn.)
+    """
+    lines = []
+    for key, value in conversation.items():
+        text = _dumps(value)
+        if isinstance(value, list) and value:
+            text = "[\n  " + ",\n  ".join(map(_dumps, value)) + "\n ]"
+        lines.append(f" {_dumps(key)}: {text}")
+    return ("{\n" + ",\n".join(lines) + "\n}\n").encode("utf-8", "backslashreplace")
+
+
+def _dumps(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False, default=str)
 
 
 def fold(entries: Iterable[Entry]) -> dict[str, Any]:

@@ -10,12 +10,12 @@ do more urgent work in between.
 
 Three measured facts about libsndfile 1.2.2 with LAME decide how it is called (docs/files.md has the numbers):
 16-bit stereo comes out as noise, so samples go in as float32; a file whose frames are too small for LAME's
-"Info" tag plays 1105 samples late in every decoder, so the bit rate is chosen to fit the tag; and a write that
-meets a full disk is not reported, so the size is checked afterwards.
+"Info" tag plays 1105 samples late in every decoder, so the bit rate is chosen to fit the tag; and a write
+that meets a full disk may go unreported, so the size is checked afterwards.
 """
 
 import errno
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -89,7 +89,9 @@ def bit_rate(rate_hz: int) -> int:
     """The lowest bit rate (kb/s) at which LAME's delay is written into the file and speech sounds well."""
     table, bytes_per_frame = (_KBPS_LOW, 72_000) if rate_hz < 32_000 else (_KBPS_HIGH, 144_000)
     return next(
-        kbps for kbps in table if kbps >= _MIN_KBPS and kbps * bytes_per_frame >= _INFO_TAG_BYTES * rate_hz * 0.93
+        kbps
+        for kbps in table
+        if kbps >= _MIN_KBPS and kbps * bytes_per_frame >= _INFO_TAG_BYTES * rate_hz * 0.93
     )
 
 
@@ -172,7 +174,7 @@ def joined(runs: Iterable[Run], rate_hz: int) -> list[Run]:
     return out
 
 
-def render_stretches(path: Path, stretches: Sequence[Stretch]) -> Iterator[None]:
+def render_stretches(path: Path, stretches: Sequence[Stretch]) -> Generator[None, None, None]:
     """Write stretches of one rate one after the other, as a mono MP3. Yields after each block."""
     rate_hz = mp3_rate(stretches[0].rate_hz)
     mp3 = Mp3(path, rate_hz, 1)
@@ -190,7 +192,7 @@ def render_stretches(path: Path, stretches: Sequence[Stretch]) -> Iterator[None]
         mp3.discard()
 
 
-def render_utterance(path: Path, spool: Spool, start: int, end: int) -> Iterator[None]:
+def render_utterance(path: Path, spool: Spool, start: int, end: int) -> Generator[None, None, None]:
     """Write a stretch of the user's track. Nothing at all if it was never spooled."""
     end = min(end, spool.user_end)
     if end <= start:
@@ -199,7 +201,7 @@ def render_utterance(path: Path, spool: Spool, start: int, end: int) -> Iterator
         yield from render_stretches(path, [Stretch(tape.user(), USER_RATE_HZ, start, end - start)])
 
 
-def render_reply(path: Path, spool: Spool, placed: Placed) -> Iterator[None]:
+def render_reply(path: Path, spool: Spool, placed: Placed) -> Generator[None, None, None]:
     """Write what was heard of a reply. Nothing at all if it was never spooled."""
     stretches_of = joined(placed.runs, placed.rate_hz)
     with closing(Tape(spool)) as tape:
@@ -259,7 +261,7 @@ class Mix:
             self._sources[number] = source  # it goes on in the next block, from where it stands
 
 
-def render_conversation(path: Path, spool: Spool, placed: Iterable[Placed]) -> Iterator[None]:
+def render_conversation(path: Path, spool: Spool, placed: Iterable[Placed]) -> Generator[None, None, None]:
     """Write the whole talk. Yields after each block."""
     with closing(Tape(spool)) as tape:
         mix = Mix(tape, spool, placed)

@@ -1,0 +1,206 @@
+"""Conversations as rows: for lists, searches and sums. The files remain the whole story."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from sqlalchemy import ColumnElement, and_, delete, func, or_, select
+
+from storage.database import Database
+from storage.journal import Fold
+from storage.schema import conversations, messages, turns
+
+Row = dict[str, Any]
+Rows = list[Row]
+Ids = list[str]
+
+_MESSAGE_COLUMNS = ("role", "content", "type", "time", "turn", "start_ms", "end_ms", "audio", "heard")
+_SPANS = ("endpoint_ms", "stt_ms", "llm_ttft_ms", "tts_ttfb_ms", "voice_to_voice_ms")
+_TURN_COLUMNS = ("time", *_SPANS, "reason")
+
+
+@dataclass(slots=True)
+class RowChange:
+    """The rows of one conversation that are not in the database yet, or not as they should be."""
+
+    session_id: str
+    conversation: Row
+    messages: dict[int, Row] = field(default_factory=dict)
+    turns: dict[int, Row] = field(default_factory=dict)
+
+    def after(self, earlier: "RowChange | None") -> "RowChange":
+        """Both changes in one."""
+        if earlier is None:
+            return self
+        return RowChange(
+            self.session_id,
+            self.conversation,
+            {**earlier.messages, **self.messages},
+            {**earlier.turns, **self.turns},
+        )
+
+
+def row_change(session_id: str, fold: Fold) -> RowChange:
+    """What changed in a fold since its marks were last cleared, as rows."""
+    header = fold.header
+    conversation = {
+        "session_id": session_id,
+        "owner": fold.owner,
+        "user_id": _text(header.get("user_id")),
+        "agent_id": _text(header.get("agent_id")),
+        "start_time": _text(header.get("start_time")) or "",
+        "end_time": fold.end_time,
+        "duration_s": fold.duration_seconds,
+        "mode": _text(header.get("mode")),
+        "language": _text(header.get("language")),
+        "config": _plain(header.get("config") or {}),
+        "turns": len(fold.turns),
+        "summary": _text(fold.summary.get("summary")) or "",
+        "total_cost": fold.cost_breakdown["total_cost"],
+        "end_reason": _text(fold.ending.get("reason")) if fold.ending else None,
+    }
+    return RowChange(
+        session_id,
+        conversation,
+        {n: _message_row(session_id, n, fold.messages[n]) for n in fold.changed_messages},
+        {n: _turn_row(session_id, n, fold.turns[n]) for n in fold.changed_turns},
+    )
+
+
+def _message_row(session_id: str, n: int, message: Mapping[str, Any]) -> Row:
+    row: Row = {"session_id": session_id, "n": n}
+    for name in _MESSAGE_COLUMNS:
+        value = message.get(name)
+        row[name] = _whole(value) if name in ("turn", "start_ms", "end_ms") else _text(value)
+    row["role"], row["content"] = row["role"] or "", row["content"] or ""
+    row["interrupted"] = bool(message.get("interrupted"))
+    more = {
+        key: value for key, value in message.items() if key not in _MESSAGE_COLUMNS and key != "interrupted"
+    }
+    return {**row, "more": _plain(more)}
+
+
+def _turn_row(session_id: str, n: int, turn: Mapping[str, Any]) -> Row:
+    row: Row = {"session_id": session_id, "turn": n, "time": _text(turn.get("time"))}
+    for name in _SPANS:
+        value = turn.get(name)
+        row[name] = float(value) if isinstance(value, int | float) else None
+    row["reason"] = _text(turn.get("reason"))
+    row["speculated"], row["interrupted"] = bool(turn.get("speculated")), bool(turn.get("interrupted"))
+    row["cost"] = _plain(turn.get("cost") or {})
+    known = {*_TURN_COLUMNS, "turn", "speculated", "interrupted", "cost"}
+    return {**row, "more": _plain({key: value for key, value in turn.items() if key not in known})}
+
+
+def _text(value: object) -> str | None:
+    """Text that any database takes: PostgreSQL refuses NUL, and lone surrogates are not UTF-8."""
+    if value is None:
+        return None
+    return str(value).replace("\0", "").encode("utf-8", "replace").decode("utf-8")
+
+
+def _whole(value: object) -> int | None:
+    return round(value) if isinstance(value, int | float) else None
+
+
+def _plain(value: object) -> Any:
+    """The same, of nothing but what JSON columns hold."""
+    return json.loads(_text(json.dumps(value, default=str)) or "null")
+
+
+class Conversations:
+    """The repository of conversations."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def save(self, change: RowChange) -> None:
+        """Write changed rows. Doing it twice does no harm."""
+        async with self._database.write() as connection:
+            upsert = self._database.upsert
+            await upsert(connection, conversations, [change.conversation], ["session_id"])
+            await upsert(connection, messages, list(change.messages.values()), ["session_id", "n"])
+            await upsert(connection, turns, list(change.turns.values()), ["session_id", "turn"])
+
+    async def get(self, session_id: str) -> Row | None:
+        """The conversation's own row, with its owner."""
+        query = select(conversations).where(conversations.c.session_id == session_id)
+        async with self._database.read() as connection:
+            found = (await connection.execute(query)).mappings().first()
+            return dict(found) if found else None
+
+    async def list(
+        self,
+        owner: str | None,
+        limit: int = 20,
+        offset: int = 0,
+        *,
+        since: str | None = None,
+        until: str | None = None,
+        text: str | None = None,
+    ) -> tuple[Rows, int]:
+        """An owner's conversations, latest first, and how many there are in all. None: everybody's.
+
+        `since` (included) and `until` (excluded) are ISO times or dates; `text` is looked for in what was
+        said and in the summary, in any letter case that the database knows.
+        """
+        where = and_(*_conditions(owner, since, until, text))
+        query = select(conversations).where(where)
+        query = query.order_by(conversations.c.start_time.desc(), conversations.c.session_id.desc())
+        async with self._database.read() as connection:
+            total = await connection.scalar(select(func.count()).select_from(conversations).where(where))
+            found = await connection.execute(query.limit(limit).offset(offset))
+            return [dict(row) for row in found.mappings()], total or 0
+
+    async def messages(self, session_id: str) -> Rows:
+        """What was said, in order."""
+        query = select(messages).where(messages.c.session_id == session_id).order_by(messages.c.n)
+        async with self._database.read() as connection:
+            return [dict(row) for row in (await connection.execute(query)).mappings()]
+
+    async def turns(self, session_id: str) -> Rows:
+        """The turns with their times and costs, in order."""
+        query = select(turns).where(turns.c.session_id == session_id).order_by(turns.c.turn)
+        async with self._database.read() as connection:
+            return [dict(row) for row in (await connection.execute(query)).mappings()]
+
+    async def started_before(self, time: str, *, guests_only: bool = False, limit: int = 500) -> Ids:
+        """Ids of the oldest conversations that began before an ISO time."""
+        query = select(conversations.c.session_id).where(conversations.c.start_time < time)
+        if guests_only:
+            query = query.where(conversations.c.user_id.is_(None))
+        query = query.order_by(conversations.c.start_time).limit(limit)
+        async with self._database.read() as connection:
+            return [*await connection.scalars(query)]
+
+    async def delete(self, session_id: str) -> bool:
+        """Forget a conversation. Whether there was one."""
+        async with self._database.write() as connection:
+            # Named one by one: not every database that a URL may lead to has its foreign keys switched on.
+            for table in (messages, turns):
+                await connection.execute(delete(table).where(table.c.session_id == session_id))
+            gone = await connection.execute(
+                delete(conversations).where(conversations.c.session_id == session_id)
+            )
+            return bool(gone.rowcount)
+
+
+def _conditions(
+    owner: str | None, since: str | None, until: str | None, text: str | None
+) -> list[ColumnElement[bool]]:
+    found: list[ColumnElement[bool]] = [conversations.c.session_id.is_not(None)]
+    if owner is not None:
+        found.append(conversations.c.owner == owner)
+    if since is not None:
+        found.append(conversations.c.start_time >= since)
+    if until is not None:
+        found.append(conversations.c.start_time < until)
+    if text:
+        said = select(messages.c.session_id).where(messages.c.content.icontains(text, autoescape=True))
+        found.append(
+            or_(
+                conversations.c.session_id.in_(said), conversations.c.summary.icontains(text, autoescape=True)
+            )
+        )
+    return found
