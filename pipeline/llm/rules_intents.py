@@ -109,11 +109,7 @@ def from_tool(talk: Talk, result: Message) -> str:
             now = datetime.fromisoformat(f"{content.get('date')}T{content.get('time')}")
         except ValueError:
             return say(talk, "failed")
-        wants_date = choose(talk, _DATE_OR_TIME) == "date"
-        zone = str(content.get("timezone", ""))
-        return (
-            _day(talk, now) if wants_date else _time(talk, now, city_of(zone) if place_in(talk.words) else "")
-        )
+        return _day(talk, now) if choose(talk, _DATE_OR_TIME) == "date" else _time(talk, now)
     return say(talk, "done")
 
 

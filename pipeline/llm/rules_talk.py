@@ -21,36 +21,8 @@ _NAMED = re.compile(
 )
 # What follows "call me" or a misheard "my name is" without being a name.
 NOT_NAMES = frozenset(
-    [
-        "a",
-        "an",
-        "the",
-        "not",
-        "is",
-        "in",
-        "on",
-        "at",
-        "when",
-        "if",
-        "later",
-        "back",
-        "what",
-        "so",
-        "uh",
-        "um",
-        "please",
-        "tomorrow",
-        "today",
-        "and",
-        "but",
-        "de",
-        "en",
-        "el",
-        "la",
-        "no",
-        "que",
-        "y",
-    ]
+    words_of("a an the not is in on at when if later back what so uh um please tomorrow today and but")
+    + words_of("de en el la no que y")
 )
 
 
