@@ -201,8 +201,12 @@ def _add_models(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
 def _list_models(args: argparse.Namespace) -> int:  # noqa: ARG001 - every command takes its arguments
     from server.models import list_models
 
+    print(f"{'NAME':<18} {'FOR':<20} {'SIZE':>8}  WHERE")
     for row in list_models():
-        print(row)
+        user = f"{row.kind} {row.plugin}"
+        where = row.where or f"not here; parley models fetch {row.name}"
+        note = f"  ({row.note})" if row.note else ""
+        print(f"{row.name:<18} {user:<20} {row.megabytes:>5} MB  {where}{note}")
     return 0
 
 

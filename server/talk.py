@@ -261,7 +261,8 @@ class Listener:
                 self.replies[response_id] = int(data.get("turn", 0))
                 self._open_replies.add(response_id)
                 if data.get("turn"):
-                    self._owed_until = 0.0
+                    # A released button ends a turn without any speech.stopped.
+                    self._owed_until, self._is_speaking = 0.0, False
             case "audio.end" | "interrupted":
                 self._open_replies.discard(response_id)
             case "turn.metrics":

@@ -106,7 +106,7 @@ def test_a_variable_is_read_as_its_keys_type(
 def test_options_of_plugins_can_be_set_too(folder: Path) -> None:
     environ = {"PARLEY_STT__SCRIPTED__FINAL_MS": "50", "PARLEY_STT__SCRIPTED__TEXT": "yes, please"}
     config = configured(folder, "[stt.scripted]\nfinal_ms = 10\n", environ)
-    assert config.stt.options_of("scripted") == {"final_ms": 50, "text": "yes, please"}
+    assert config.stt.options_of("scripted") == {"final_ms": 50, "text": ["yes, please"]}
     assert config.stt.options_of("pocketsphinx") == {}
 
 

@@ -41,6 +41,8 @@ class FakeServer:
     messages: list[dict[str, Any]] = field(default_factory=list)
     paths: list[str] = field(default_factory=list)
     audio: bytearray = field(default_factory=bytearray)
+    greeted_at_s: float = 0.0
+    first_loud_at_s: float = 0.0
     port: int = 0
 
     @property
@@ -79,6 +81,7 @@ class _Call:
                         output_rate=RATE_HZ, resume_token="r")  # fmt: skip
         if self.server.greeting:
             await self.speak(0, "r0", self.server.greeting)
+            self.server.greeted_at_s = asyncio.get_running_loop().time()
         async for message in self.ws:
             if isinstance(message, bytes):
                 await self.hear(message)
@@ -105,6 +108,7 @@ class _Call:
             await self.ws.close(*self.server.close_after_audio)
             return
         if rms(pcm) > LOUD_RMS:
+            self.server.first_loud_at_s = self.server.first_loud_at_s or asyncio.get_running_loop().time()
             if not self.loud_ms:
                 await self.send("speech.started", at_ms=0)
                 await self.send("transcription", turn=self.turn + 1, text="some \x1b[31mwords", final=False)

@@ -1,0 +1,156 @@
+"""What can be set, plugged in or called is documented, and what is documented is there."""
+
+import dataclasses
+import re
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from starlette.routing import BaseRoute, Mount, Route, WebSocketRoute
+
+from pipeline import plugins
+from server.config import SECTIONS, Config, hints_of, load
+
+ROOT = Path(__file__).parent.parent
+CONFIG_TOML = ROOT / "config.toml"
+CONFIGURATION = ROOT / "docs" / "configuration.md"
+PROTOCOL = ROOT / "docs" / "protocol.md"
+HTTP = ROOT / "docs" / "http.md"
+
+KEYS = [(section, key) for section in SECTIONS for key in hints_of(section)]
+PLUGINS = [(kind, name) for kind in plugins.KINDS for name in plugins.names(kind)]
+
+
+def default_of(section: str, key: str) -> Any:
+    value = getattr(getattr(Config(), section), key)
+    return list(value) if isinstance(value, tuple) else value
+
+
+# -- configuration --------------------------------------------------------------------------------------
+
+
+def test_the_shipped_file_holds_every_key_at_its_default() -> None:
+    shipped = tomllib.loads(CONFIG_TOML.read_text("utf-8"))
+    assert list(shipped) == list(SECTIONS)
+    for section in SECTIONS:
+        assert shipped[section] == {key: default_of(section, key) for key in hints_of(section)}, section
+
+
+def test_reading_the_shipped_file_changes_nothing(tmp_path: Path) -> None:
+    config = load(str(CONFIG_TOML), {}, tmp_path)
+    assert dataclasses.replace(config, source="") == Config(cwd=tmp_path, source="")
+
+
+def documented_keys() -> dict[tuple[str, str], str]:
+    """(section, key) -> its default as the page writes it."""
+    found: dict[tuple[str, str], str] = {}
+    sections: list[str] = []
+    for line in CONFIGURATION.read_text("utf-8").splitlines():
+        if line.startswith("#"):
+            sections = re.findall(r"`\[(\w+)\]`", line)
+        elif match := re.match(r"\| `(\w+)` \|", line):
+            cells = [cell.strip() for cell in line.strip("|").split("|")]
+            for number, section in enumerate(sections):
+                if default := cells[2 + number]:
+                    found[section, match[1]] = default
+    return found
+
+
+def test_every_key_has_a_row_on_its_page_and_every_row_is_a_key() -> None:
+    assert set(documented_keys()) == set(KEYS)
+
+
+@pytest.mark.parametrize(("section", "key"), KEYS)
+def test_the_page_states_the_default(section: str, key: str) -> None:
+    cell = documented_keys()[section, key]
+    if cell != "see `config.toml`":
+        assert tomllib.loads(f"value = {cell.strip('`')}")["value"] == default_of(section, key)
+
+
+def test_every_key_of_the_shipped_file_is_explained_there() -> None:
+    for line in CONFIG_TOML.read_text("utf-8").splitlines():
+        if re.match(r"(host|mode|allowed_origins|stop_ms|timeout_ms|url|enabled|speculate) =", line):
+            assert "#" in line or line.startswith(("port", "enabled", "url")), line
+
+
+# -- plug-ins -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("kind", "name"), PLUGINS)
+def test_every_plugin_has_a_page_that_names_its_keys(kind: str, name: str) -> None:
+    page = ROOT / "docs" / "plugins" / f"{kind}-{name}.md"
+    assert page.is_file(), f"{page.relative_to(ROOT)} is missing"
+    text = page.read_text("utf-8")
+    options = plugins.find(kind, name).Options
+    keys = [f.name for f in dataclasses.fields(options)] if dataclasses.is_dataclass(options) else []
+    assert [key for key in keys if not re.search(rf"\b{key}\b", text)] == []
+
+
+def test_every_page_of_a_plugin_has_its_plugin() -> None:
+    pages = {page.stem for page in (ROOT / "docs" / "plugins").glob("*-*.md")}
+    assert pages <= {f"{kind}-{name}" for kind, name in PLUGINS}
+
+
+# -- routes and messages --------------------------------------------------------------------------------
+
+
+def flat(routes: list[BaseRoute], prefix: str = "") -> Iterator[tuple[str, BaseRoute]]:
+    """(path, route) of every route, those of mounted applications with their prefix."""
+    for route in routes:
+        if isinstance(route, Mount):
+            yield from flat(list(route.routes or []), prefix + route.path)
+        elif isinstance(route, Route | WebSocketRoute):
+            yield prefix + re.sub(r":\w+}", "}", route.path), route
+
+
+def test_every_route_is_documented() -> None:
+    from server.app import build
+
+    text = HTTP.read_text("utf-8") + PROTOCOL.read_text("utf-8")
+    paths = {path for path, _ in flat(list(build(Config()).routes))}
+    assert "/health" in paths
+    assert sorted(path for path in paths if f"`{path}`" not in text and f" {path}`" not in text) == []
+
+
+CLIENT_MESSAGES = {
+    *("start", "audio_chunk", "talk.begin", "talk.end", "text_message", "text_input", "update_prompt"),
+    *("interrupt", "playback", "ping", "end"),
+}
+SERVER_MESSAGES = {
+    *("connected", "speech.started", "speech.stopped", "transcription", "response.begin", "agent_response"),
+    *(
+        "audio.begin",
+        "audio.end",
+        "audio_response",
+        "duck",
+        "unduck",
+        "interrupted",
+        "tool.call",
+        "tool.result",
+    ),
+    *("prompt_updated", "user_message", "turn.metrics", "summary", "ended", "error", "pong"),
+}
+
+
+def messages_in_the_source() -> set[str]:
+    """Every message that our own protocol writes out as `"type": "..."`; other protocols have other pages."""
+    found: set[str] = set()
+    for path in (ROOT / "server" / "wire").glob("*.py"):
+        if path.stem not in ("realtime", "twilio"):
+            found |= set(re.findall(r'"type": "([a-z][a-z_.]*)"', path.read_text("utf-8")))
+    return found
+
+
+def test_every_message_is_documented() -> None:
+    text = PROTOCOL.read_text("utf-8")
+    types = CLIENT_MESSAGES | SERVER_MESSAGES | messages_in_the_source()
+    assert sorted(t for t in types if f'"{t}"' not in text and f"`{t}`" not in text) == []
+
+
+def test_every_page_of_the_index_exists() -> None:
+    index = ROOT / "docs" / "README.md"
+    links = re.findall(r"\]\(([^)#:]+)\)", index.read_text("utf-8"))
+    assert links
+    assert [link for link in links if not (index.parent / link).exists()] == []
