@@ -62,6 +62,11 @@ class Outbox:
             self._events -= 1
         return item
 
+    def put_back(self, event: Event) -> None:
+        """It could not be sent: the next client gets it first."""
+        self._events += 1
+        self._items.appendleft(event)
+
     async def wait(self) -> bool:
         """Until there is something to take; False when it is closed and empty."""
         while not self._items:

@@ -99,6 +99,9 @@ class Restored:
     files: int
     position: int
     at_s: float
+    """Session time now."""
+    gone_s: float
+    """How long it has had no client."""
 
 
 class Session:
@@ -170,8 +173,9 @@ class Session:
         self._greet_at: float | None = None
         self._greeted = restored is not None
         self._active_at = now
-        self._lost_at: float | None = now
+        self._lost_at: float | None = now - (restored.gone_s if restored else 0.0)
         self._partial = ""
+        self._arm()
 
     # -- verbs -----------------------------------------------------------------------------------------------
 
@@ -278,6 +282,11 @@ class Session:
         await asyncio.shield(self._ending)
 
     # -- for those who watch ---------------------------------------------------------------------------------
+
+    @property
+    def can_start(self) -> bool:
+        """A `start` message would still be heeded."""
+        return not self._began
 
     @property
     def attached(self) -> bool:
@@ -502,9 +511,9 @@ class Session:
                 self.speaking.pump()
             if self._lost_at is not None:
                 if now >= self._lost_at + self._rules.resume_s - 0.0005:
-                    self._end_soon("the connection was lost", 1001)
+                    self.end_soon("the connection was lost", 1001)
             elif self.floor.idle and now >= self._active_at + self._rules.idle_s - 0.0005:
-                self._end_soon("idle", 4408)
+                self.end_soon("idle", 4408)
         except Exception as error:  # a bug: this session ends, saved whole; the others go on
             self.fail(error)
         self._arm()
@@ -528,9 +537,10 @@ class Session:
         if self._ending is None:
             message = "Something broke on the server; the talk is saved."
             self.emit({"type": "error", "code": "internal", "message": message, "fatal": True})
-            self._end_soon("error", 1011)
+            self.end_soon("error", 1011)
 
-    def _end_soon(self, reason: str, code: int) -> None:
+    def end_soon(self, reason: str, code: int) -> None:
+        """Begin to end, without waiting for it."""
         if self._ending is None:
             self._ending = self._loop.create_task(self._end(reason, code, keep=False))
 

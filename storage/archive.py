@@ -102,7 +102,7 @@ class Archive:
         checked_session_id(session_id)
         if session_id in self._recorders:
             raise ValueError(f"{session_id} is being recorded already")
-        recorder = Recorder(session_id, self._submit, self._close, on_trouble)
+        recorder = Recorder(session_id, self._submit, self._close, self._suspend, on_trouble)
         self._recorders[session_id] = recorder
         kept = dict(header)
         self._writer.put(lambda: self._ledger(session_id).begin(kept))
@@ -129,6 +129,20 @@ class Archive:
             recorder.hand_over(sync=True)
             await self._wrap_up(session_id, "closed")
             self._recorders.pop(session_id, None)
+
+    async def _suspend(self, recorder: Recorder) -> None:
+        session_id = recorder.session_id
+        if self._recorders.get(session_id) is not recorder:
+            return
+        recorder.hand_over(sync=True)
+        done = self._loop.create_future()
+
+        def over() -> None:
+            self._call(_resolve, done, None)
+
+        self._writer.put(lambda: self._writer.add(self._ledger(session_id).suspend(), over))
+        await done
+        await self._rows.flush(session_id)
 
     async def _wrap_up(self, session_id: str, reason: str) -> None:
         done = self._loop.create_future()

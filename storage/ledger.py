@@ -284,6 +284,22 @@ class Ledger:
             folder.rmdir()  # only goes if there was no sound after all
         self.keeping.places.marker(self.session_id).unlink(missing_ok=True)
 
+    def suspend(self) -> Steps:
+        """Write everything there is so far, the whole talk's sound too, but stay resumable."""
+        if self.deleted or self.failed:
+            return
+        self._rows()
+        yield from self._guarded(self._write_so_far())
+
+    def _write_so_far(self) -> Steps:
+        self._write_json(self.fold.conversation())
+        yield from self._render_new()
+        folder = self.keeping.places.folder(self.session_id)
+        if self.spool and not self._old_conversation:
+            placed = self.fold.placed.values()
+            yield from sound.render_conversation(folder / CONVERSATION_MP3, self.spool, placed)
+            self._write_json(_as_kept(self.fold.conversation(), folder))
+
     def delete(self) -> bool:
         """Remove every file of the session. Whether there was one. Raises OSError."""
         self.deleted = True

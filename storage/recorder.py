@@ -37,6 +37,7 @@ class Recorder:
         "_pieces",
         "_stopped",
         "_submit",
+        "_suspend",
         "_told",
         "_user",
         "_user_next",
@@ -50,12 +51,14 @@ class Recorder:
         session_id: str,
         submit: Callable[["Recorder", Batch, int, bool], None],
         on_close: Callable[["Recorder"], Awaitable[None]],
+        on_suspend: Callable[["Recorder"], Awaitable[None]],
         on_trouble: Callable[[str], None],
     ) -> None:
         self.session_id = session_id
         self.written = 0
         """Bytes of sound that the writer is done with. Written by its thread alone."""
         self._submit, self._on_close, self._on_trouble = submit, on_close, on_trouble
+        self._suspend = on_suspend
         self._entries: list[Entry] = []
         self._pieces: list[Piece] = []
         self._user = bytearray()
@@ -113,6 +116,10 @@ class Recorder:
             self._closing = asyncio.ensure_future(self._on_close(self))
             self._stopped = True
         await asyncio.shield(self._closing)
+
+    async def suspend(self) -> None:
+        """Write everything there is so far; the session may be gone on with by the next server."""
+        await self._suspend(self)
 
     # -- for the archive --------------------------------------------------------------------------------
 

@@ -60,7 +60,9 @@ DRAIN_GRACE_S = 2.0
 MAX_UTTERANCE_MS = 120_000
 """An utterance is cut here: something that never pauses is not talking to us."""
 MAX_GUESSES = 5
-"""Speculations per turn; each costs a request, and each waits `PAUSE_MS` longer than the one before."""
+"""Speculations per turn; each costs a request."""
+GUESS_STEP_MS = 50
+"""Each speculation waits that much longer than the one before: who pauses often is thinking."""
 BACKCHANNELS = frozenset(
     "mhm mm hm hmm huh uh um ah oh aha yeah yep yes okay ok right sure really wow "
     "si sí ajá vale claro ya genau ja stimmt oui d'accord".split()
@@ -559,7 +561,7 @@ class Floor:
             if self.guess.text == text:
                 return []
             actions += self._discard("the text changed")
-        wait_ms = PAUSE_MS * (draft.guesses + 1)
+        wait_ms = PAUSE_MS + GUESS_STEP_MS * draft.guesses
         if not text or draft.guesses >= MAX_GUESSES or silence_ms < wait_ms:
             return actions
         draft.guesses += 1

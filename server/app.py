@@ -1,0 +1,295 @@
+"""The composition root: the only file that knows everything. Builds the parts from a config, wires them up
+as one ASGI application, runs it.
+
+    http       -> Starlette: pages, conversations, health
+    websocket  -> server.wire, below Starlette: the hot path pays for no middleware
+"""
+
+import asyncio
+import logging
+import os
+import secrets
+import sys
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from importlib.metadata import version
+from typing import Any
+
+import uvicorn
+import uvloop
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.routing import BaseRoute
+
+from pipeline import chain, plugins
+from pipeline.chain import Chain, LlmChain, SttChain, TtsChain
+from pipeline.contracts import Env, ParleyError
+from pipeline.core.endpoint import Timing
+from pipeline.minutes import Tariff
+from pipeline.session import Engines, Rules, Setup
+from server.auth import Keys
+from server.config import Config
+from server.headers import SecurityHeaders
+from server.routes import conversations, operations, pages
+from server.routes.answers import problem
+from server.sessions import Sessions
+from server.sockets import Sockets
+from storage.archive import Archive
+from storage.conversations import Conversations
+from storage.database import open_database
+from storage.ids import new_session_id
+from storage.settings import Settings
+
+log = logging.getLogger(__name__)
+
+WS_MAX_BYTES = 2 * 1024 * 1024
+"""The largest text message: a WAV of half a minute in base64. Binary ones are bounded by the codec."""
+PURGE_EVERY_S = 600.0
+HTTP_GRACE_S = 2
+"""How long requests in flight may take to finish once the sessions are written."""
+
+
+@dataclass(slots=True)
+class App:
+    """The running parts, as an ASGI application."""
+
+    config: Config
+    sessions: Sessions
+    archive: Archive
+    sockets: Sockets
+    http: Any
+    routes: list[BaseRoute] = field(default_factory=list)
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "websocket":
+            await self.sockets(scope, receive, send)
+        else:
+            await self.http(scope, receive, send)
+
+
+# -- building -------------------------------------------------------------------------------------------------
+
+
+@asynccontextmanager
+async def running(config: Config) -> AsyncIterator[App]:
+    """Everything that serves, started; given back at the end. Raises `ParleyError` or OSError with one
+    sentence when it cannot start."""
+    async with AsyncExitStack() as stack:
+        try:
+            database = await open_database(_database_url(config))
+        except ValueError as error:
+            raise ParleyError(f"[storage] url: {error}") from error
+        stack.push_async_callback(database.aclose)
+        secret = config.keys.get("PARLEY_SECRET_KEY") or await Settings(database).get_or_create(
+            "secret_key", lambda: secrets.token_urlsafe(32)
+        )
+        archive = Archive(
+            config.path(config.storage.conversations_dir),
+            config.path(config.storage.audio_dir),
+            database,
+            journal_enabled=config.journal.enabled,
+        )
+        await archive.start()
+        stack.push_async_callback(archive.aclose)
+        engines, chains = await _engines(config, stack)
+        names = {stage: next(c.in_order()).name for stage, c in chains.items()}
+        sessions = Sessions(
+            engines,
+            _rules(config),
+            archive,
+            _setup(config),
+            config.server.max_sessions,
+            lambda: new_session_id(datetime.now(UTC)),
+            {**names, "vad": config.vad.plugin, "turn": config.turn.plugin},
+        )
+        stack.push_async_callback(sessions.drain)
+        await _recover(config, archive, sessions)
+        purging = asyncio.create_task(_purge_forever(config, archive))
+        stack.push_async_callback(_stop, purging)
+        yield _app(config, sessions, archive, Conversations(database), Keys(secret), chains, engines.tts)
+
+
+def _app(
+    config: Config,
+    sessions: Sessions,
+    archive: Archive,
+    repository: Conversations,
+    keys: Keys,
+    chains: Mapping[str, Chain[Any]],
+    tts: TtsChain,
+) -> App:
+    secure = config.server.public_url.startswith("https://")
+    routes: list[BaseRoute] = [
+        *operations.routes(sessions, chains, config.vad.plugin, config.turn.plugin, tts, version("parley")),
+        *conversations.routes(archive, repository, keys),
+        *pages.routes(keys, secure=secure),
+    ]
+    http = SecurityHeaders(
+        Starlette(routes=routes, exception_handlers={HTTPException: problem}), secure=secure
+    )
+    server = config.server
+    sockets = Sockets(
+        sessions, keys, server.allowed_origins, server.public_url, guests=config.accounts.guests
+    )
+    return App(config, sessions, archive, sockets, http, routes)
+
+
+async def _engines(config: Config, stack: AsyncExitStack) -> tuple[Engines, dict[str, Chain[Any]]]:
+    """Build and warm every engine, the stages side by side."""
+    env = Env(config.keys, config.pipeline.language)
+    stages = {name: chain.build(name, s.plugin, s.options, env) for name, s in config.stages.items()}
+    vad = plugins.build("vad", config.vad.plugin, config.vad.options_of(config.vad.plugin), env)
+    turn = plugins.build("turn", config.turn.plugin, config.turn.options_of(config.turn.plugin), env)
+    results = await asyncio.gather(*stages.values(), vad.warm(), turn.warm(), return_exceptions=True)
+    built = dict(zip(stages, results, strict=False))
+    for made in (*(c for c in built.values() if isinstance(c, Chain)), vad, turn):
+        stack.push_async_callback(made.aclose)
+    for result in results:
+        if isinstance(result, BaseException):
+            raise result
+    chains: dict[str, Chain[Any]] = {name: c for name, c in built.items() if isinstance(c, Chain)}
+    tools = {
+        name: plugins.build("tools", name, config.tools.options_of(name), env)
+        for name in config.tools.enabled
+    }
+    engines = Engines(
+        vad,
+        SttChain(chains["stt"], config.stt.timeout_ms / 1000),
+        LlmChain(chains["llm"], config.llm.timeout_ms / 1000, config.llm.stall_ms / 1000),
+        TtsChain(chains["tts"], config.tts.timeout_ms / 1000, config.tts.stall_ms / 1000),
+        turn,
+        {tool.spec.name: tool for tool in tools.values()},
+        config.tools.timeout_ms / 1000,
+    )
+    return engines, chains
+
+
+def _rules(config: Config) -> Rules:
+    timing = Timing(
+        start_ms=config.vad.start_ms,
+        stop_ms=config.vad.stop_ms,
+        prefix_ms=config.vad.prefix_ms,
+        min_silence_ms=config.turn.min_silence_ms,
+        max_silence_ms=config.turn.max_silence_ms,
+        barge_in_ms=config.turn.barge_in_ms,
+        barge_in_words=config.turn.barge_in_words,
+        speculate=config.turn.speculate,
+        final_timeout_ms=config.stt.timeout_ms * len(config.stt.plugin) + 1000,
+    )
+    prices = config.prices
+    tariff = Tariff(prices.stt, {k: (p.input, p.output) for k, p in prices.llm.items()}, prices.tts)
+    pipeline = config.pipeline
+    return Rules(timing, pipeline.lead_ms, config.server.idle_timeout_s, pipeline.resume_window_s, tariff)
+
+
+def _setup(config: Config) -> Setup:
+    pipeline = config.pipeline
+    return Setup(pipeline.mode, pipeline.greeting, pipeline.system_prompt, pipeline.language, pipeline.voice)
+
+
+def _database_url(config: Config) -> str:
+    """The URL, with a relative SQLite file seen from the working folder."""
+    url, prefix = config.storage.url, "sqlite+aiosqlite:///"
+    name = url.removeprefix(prefix)
+    if not url.startswith(prefix) or not name or name.startswith(("/", ":")):
+        return url
+    return prefix + str(config.path(name))
+
+
+async def _recover(config: Config, archive: Archive, sessions: Sessions) -> None:
+    """Finish or take up what a server that died left behind."""
+    window = config.pipeline.resume_window_s
+    for left in await archive.recover(window, datetime.now(UTC)):
+        if sessions.restore(left) is None:
+            await archive.finish(left.session_id)
+        else:
+            log.info("session %s can be resumed until %s", left.session_id, left.expires_at)
+
+
+async def _purge_forever(config: Config, archive: Archive) -> None:
+    """Delete what is older than it may be."""
+    while True:
+        now = datetime.now(UTC)
+        if config.storage.retention_days:
+            await archive.purge(now - timedelta(days=config.storage.retention_days))
+        if config.accounts.guest_retention_h:
+            await archive.purge(now - timedelta(hours=config.accounts.guest_retention_h), guests_only=True)
+        await asyncio.sleep(PURGE_EVERY_S)
+
+
+async def _stop(task: "asyncio.Task[None]") -> None:
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
+# -- running --------------------------------------------------------------------------------------------------
+
+
+class _Server(uvicorn.Server):
+    """uvicorn that writes the live talks before it closes their sockets."""
+
+    def __init__(self, config: uvicorn.Config, app: App) -> None:
+        super().__init__(config)
+        self._app = app
+
+    async def startup(self, sockets: Any = None) -> None:
+        await super().startup(sockets)
+        if self.started and self.servers:
+            host, port = self.servers[0].sockets[0].getsockname()[:2]
+            shown = f"[{host}]" if ":" in host else host
+            stages = ", ".join(f"{stage} {name}" for stage, name in self._app.sessions.plugins.items())
+            print(f"Parley is ready: open http://{shown}:{port}  ({stages})", flush=True)
+
+    async def shutdown(self, sockets: Any = None) -> None:
+        for server in self.servers:
+            server.close()  # nobody new, while the old ones are written
+        await self._app.sessions.drain()
+        await super().shutdown(sockets)
+
+
+def run(config: Config, workers: int = 1) -> int:
+    """Serve until SIGTERM or Ctrl-C. Returns the exit code."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    if workers > 1:
+        from server.workers import supervise
+
+        return supervise(config, workers)
+    try:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            return runner.run(_serve(config))
+    except KeyboardInterrupt:
+        return 0
+
+
+async def _serve(config: Config) -> int:
+    async with running(config) as app:
+        server = _Server(
+            uvicorn.Config(
+                app,
+                host=config.server.host,
+                port=config.server.port,
+                ws="websockets-sansio",
+                ws_max_size=WS_MAX_BYTES,
+                ws_per_message_deflate=False,
+                lifespan="off",
+                access_log=False,
+                log_level="warning",
+                proxy_headers=bool(config.server.trusted_proxies),
+                forwarded_allow_ips=list(config.server.trusted_proxies) or None,
+                timeout_graceful_shutdown=HTTP_GRACE_S,
+                server_header=False,
+            ),
+            app,
+        )
+        try:
+            await server.serve()
+        except SystemExit as stop:  # uvicorn says so when the port is taken, after logging why
+            print(
+                f"parley: cannot listen on {config.server.host}:{config.server.port}; "
+                "is another server running there? Try --port 8001",
+                file=sys.stderr,
+            )
+            return int(stop.code or 1) if isinstance(stop.code, int) else os.EX_UNAVAILABLE
+    return 0

@@ -1,0 +1,166 @@
+"""The registry of live sessions: opens them, finds them again, drains them. One per server process.
+
+A session's tasks belong to the application, not to a socket: a lost socket leaves its session here for
+`resume_window_s`. Slots are taken synchronously, so two clients cannot both get the last one.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any, Protocol
+
+from pipeline.contracts import Archive
+from pipeline.minutes import iso
+from pipeline.session import Engines, Restored, Rules, Session, Setup
+
+log = logging.getLogger(__name__)
+
+DRAIN_S = 9.0
+"""How long a shutdown waits for all sessions to be written. The contract allows ten seconds in all."""
+
+
+class Full(Exception):
+    """No slot is free."""
+
+
+class Draining(Exception):
+    """The server is going down: nobody new is let in."""
+
+
+class Left(Protocol):
+    """A session that a dead server left behind; see `storage.recovery.Unfinished`."""
+
+    @property
+    def session_id(self) -> str: ...
+    @property
+    def conversation(self) -> Mapping[str, Any]: ...
+    @property
+    def header(self) -> Mapping[str, Any]: ...
+    @property
+    def expires_at(self) -> datetime: ...
+    @property
+    def last_at_ms(self) -> int: ...
+    @property
+    def next_file(self) -> int: ...
+    @property
+    def last_position(self) -> int: ...
+
+
+class Sessions:
+    """Live sessions by id."""
+
+    def __init__(
+        self,
+        engines: Engines,
+        rules: Rules,
+        archive: Archive,
+        setup: Setup,
+        most: int,
+        new_id: Callable[[], str],
+        plugins: Mapping[str, str],
+    ) -> None:
+        self._engines, self._rules, self._archive = engines, rules, archive
+        self._setup, self._most, self._new_id, self.plugins = setup, most, new_id, dict(plugins)
+        self._live: dict[str, Session] = {}
+        self._owners: dict[str, str] = {}
+        self._draining = False
+        self.opened = 0
+        """Sessions opened since the start."""
+
+    def __len__(self) -> int:
+        return len(self._live)
+
+    def __iter__(self) -> Iterator[Session]:
+        return iter(list(self._live.values()))
+
+    @property
+    def draining(self) -> bool:
+        return self._draining
+
+    def get(self, session_id: str) -> Session | None:
+        session = self._live.get(session_id)
+        return None if session is None or session.ended else session
+
+    def owner_of(self, session_id: str) -> str:
+        return self._owners.get(session_id, "")
+
+    def open(self, owner: str) -> Session:
+        """A new session. Raises `Full` or `Draining`."""
+        if self._draining:
+            raise Draining
+        if len(self._live) >= self._most:
+            raise Full
+        session_id = self._new_id()
+        setup = replace(self._setup)
+        header = {
+            "session_id": session_id,
+            "start_time": iso(_wall()),
+            "user_id": None,
+            "agent_id": None,
+            "owner": owner or None,
+            "mode": setup.mode,
+            "language": setup.language,
+            "system_prompt": setup.system_prompt,
+            "config": self.plugins,
+        }
+        return self._make(session_id, setup, owner, header, None)
+
+    def restore(self, left: Left) -> Session | None:
+        """Take up a session of a server that died: its client may come back for what is left of the
+        window, then it ends by itself. None when there is no room."""
+        if self._draining or left.session_id in self._live or len(self._live) >= self._most:
+            return None
+        header = left.header
+        setup = replace(
+            self._setup,
+            mode=header.get("mode") or self._setup.mode,
+            language=header.get("language") or self._setup.language,
+            system_prompt=header.get("system_prompt") or self._setup.system_prompt,
+        )
+        left_s = (left.expires_at - _wall()).total_seconds()
+        gone_s = max(0.0, self._rules.resume_s - left_s)
+        position = left.last_position + int(gone_s * 16_000) if left.last_position else 0
+        at_s = left.last_at_ms / 1000 + gone_s
+        restored = Restored(left.conversation, left.next_file - 1, position, at_s, gone_s)
+        return self._make(left.session_id, setup, str(header.get("owner") or ""), header, restored)
+
+    def _make(
+        self,
+        session_id: str,
+        setup: Setup,
+        owner: str,
+        header: Mapping[str, Any],
+        restored: Restored | None,
+    ) -> Session:
+        live: list[Session] = []
+        recorder = self._archive.open(session_id, header, lambda sentence: live[0].on_trouble(sentence))
+        session = Session(session_id, setup, self._engines, self._rules, recorder, _wall, restored)
+        live.append(session)
+        session.on_end = self._forget
+        self._live[session_id], self._owners[session_id] = session, owner
+        self.opened += 1
+        return session
+
+    def _forget(self, session: Session) -> None:
+        self._live.pop(session.id, None)
+        self._owners.pop(session.id, None)
+
+    async def drain(self) -> None:
+        """Close every session's socket with 1001 and write everything; each stays resumable elsewhere."""
+        self._draining = True
+        sessions = list(self._live.values())
+        if not sessions:
+            return
+        log.info("writing %d live session(s) before going down", len(sessions))
+        ends = [asyncio.ensure_future(s.end("the server is restarting", 1001, keep=True)) for s in sessions]
+        _, late = await asyncio.wait(ends, timeout=DRAIN_S)
+        for task in late:
+            task.cancel()
+        if late:
+            log.warning("%d session(s) were not written in time; the next start finishes them", len(late))
+
+
+def _wall() -> datetime:
+    return datetime.now(UTC)
