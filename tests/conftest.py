@@ -1,7 +1,8 @@
-"""What every test may use: the leak check and the virtual clock."""
+"""What every test may use: the leak check, the virtual clock, and a browser that must not be missing."""
 
 import asyncio
-from collections.abc import Callable, Mapping
+import os
+from collections.abc import Callable, Generator, Mapping
 
 import pytest
 
@@ -23,3 +24,18 @@ def pytest_asyncio_loop_factories(
     if item.get_closest_marker("virtual_clock"):
         return {"virtual": VirtualLoop}
     return {"real": asyncio.new_event_loop}
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item,
+    call: pytest.CallInfo[None],  # noqa: ARG001 - the hook's own signature
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """With PARLEY_REQUIRE_BROWSER=1 (.ci/run sets it) a browser test that was skipped has failed."""
+    report = yield
+    required = os.environ.get("PARLEY_REQUIRE_BROWSER", "") not in ("", "0")
+    is_skip = report.skipped and not hasattr(report, "wasxfail")
+    if required and is_skip and item.get_closest_marker("browser"):
+        report.outcome = "failed"
+        report.longrepr = f"skipped, but PARLEY_REQUIRE_BROWSER is set: {report.longrepr}"
+    return report
