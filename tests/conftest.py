@@ -7,9 +7,10 @@ from collections.abc import Callable, Generator, Mapping
 import pytest
 
 from tests.support.leaks import no_leaks
+from tests.support.live import live_server
 from tests.support.virtual import VirtualLoop
 
-__all__ = ["no_leaks"]
+__all__ = ["live_server", "no_leaks"]
 
 
 def pytest_configure(config: pytest.Config) -> None:
