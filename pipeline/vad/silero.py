@@ -96,7 +96,10 @@ def _load(path: Path) -> Network:
         raise Unavailable(
             f"Silero cannot load onnxruntime ({error}): pip install 'parley[silero]'."
         ) from error
-    except RuntimeError as error:  # the base of onnxruntime's own errors: a damaged file, a foreign format
+    except Unavailable:
+        raise
+    # A damaged file or a foreign format: onnxruntime has a class for each and no base for them but this.
+    except Exception as error:
         raise Unavailable(f"Silero's model {MODEL_FILE} cannot be read: {error}") from error
     zeros = np.zeros(_STATE_SHAPE, np.float32)
     for rows in (1, 2):  # the first run of a shape allocates: not in somebody's first word
