@@ -48,6 +48,8 @@ export class Call extends EventTarget {
     /** @type {Reply | null} the one whose audio is arriving */
     this.sounding = null;
     this.reportedAt = 0;
+    this.begun = 0; // replies so far: a server that was restarted counts its ids anew
+    this.owedBy = "";
   }
 
   get activity() {
@@ -110,7 +112,7 @@ export class Call extends EventTarget {
   /** @param {string} text @returns {boolean} false when it could not be sent */
   type(text) {
     if (this.facts.phase !== "live" || !this.link?.send(say.text(text))) return false;
-    this.#owe();
+    this.#owe("user");
     return true;
   }
 
@@ -125,7 +127,7 @@ export class Call extends EventTarget {
     if (!this.facts.held) return;
     this.link?.send(say.talkEnd());
     this.#set({ held: false });
-    this.#owe();
+    this.#owe("user");
     this.player?.resume("held");
   }
 
@@ -239,7 +241,9 @@ export class Call extends EventTarget {
     if (this.sounding === reply) this.sounding = null;
     clearTimeout(reply.voiceTimer);
     const others = [...this.replies.values()].some((one) => one.hasAudio && !one.done);
-    this.#set({ speaks: others && this.facts.speaks, waiting: false });
+    // Cut off by a typed message: the answer to that is owed now.
+    const waiting = this.facts.waiting && reply.cut !== null && this.owedBy !== reply.key;
+    this.#set({ speaks: others && this.facts.speaks, waiting });
     this.#emit("reply", { reply });
   }
 
@@ -257,7 +261,7 @@ export class Call extends EventTarget {
     "speech.stopped": () => this.#set({ userSpeaks: false }),
     transcription: (m) => this.#transcription(m),
     user_message: (m) => this.#emit("user", { turn: m.turn, text: m.text, final: true }),
-    "response.begin": (m) => this.#reply(m.response_id, m.turn),
+    "response.begin": (m) => this.#begin(m.response_id, m.turn),
     agent_response: (m) => this.#agentText(m),
     "audio.begin": (m) => this.#audioBegin(m),
     "audio.mark": (m) => this.#mark(m),
@@ -271,7 +275,7 @@ export class Call extends EventTarget {
     "turn.metrics": (m) => this.#emit("metrics", m),
     summary: (m) => this.#emit("summary", m),
     ended: (m) => this.#ended(m),
-    error: (m) => this.#emit("error", { code: m.code, message: m.message, fatal: m.fatal === true }),
+    error: (m) => this.#failed(m),
   };
 
   #connected(message) {
@@ -284,31 +288,44 @@ export class Call extends EventTarget {
     const mode = message.resumed && message.mode ? message.mode : this.facts.mode;
     this.#set({ phase: "live", mode, userSpeaks: false });
     this.#emit("connected", { ...message, back });
+    if (message.response) this.#goOn(message.response);
+  }
+
+  /** The reply that was under way when the connection went. */
+  #goOn({ response_id: id, turn, text, final }) {
+    if (this.replies.has(id)) return; // this page knows it; what it missed follows as messages
+    this.#begin(id, turn);
+    this.#agentText({ response_id: id, turn, text, final });
   }
 
   #transcription(message) {
     const text = (message.text || "").trim();
     this.#emit("user", { turn: message.turn, text, final: message.final });
     if (!message.final) return;
-    if (text) this.#owe();
+    if (text) this.#owe("user");
     else this.#set({ waiting: false });
   }
 
-  /** An answer is due: show that it is being thought about, but not for ever. */
-  #owe() {
-    this.#set({ waiting: true });
+  /**
+   * An answer is due: show that it is being thought about, but not for ever.
+   * @param {string} by "user" for a finished turn, or the key of the reply that has begun
+   */
+  #owe(by) {
+    this.owedBy = by;
+    this.#set({ waiting: true, justInterrupted: false });
     clearTimeout(this.owedTimer);
     this.owedTimer = setTimeout(() => this.#set({ waiting: false }), ANSWER_OWED_MS);
   }
 
-  #reply(id, turn) {
-    let reply = this.replies.get(id);
-    if (!reply) {
-      reply = new Reply(id, turn);
-      this.replies.set(id, reply);
-      this.#owe();
-    }
+  #begin(id, turn) {
+    const reply = new Reply(id, turn, `${id}/${(this.begun += 1)}`);
+    this.replies.set(id, reply);
+    this.#owe(reply.key);
     return reply;
+  }
+
+  #reply(id, turn) {
+    return this.replies.get(id) ?? this.#begin(id, turn);
   }
 
   #agentText(message) {
@@ -371,9 +388,14 @@ export class Call extends EventTarget {
       this.#finish(this.closing);
       return;
     }
-    this.#set({ justInterrupted: true, speaks: false });
+    this.#set({ justInterrupted: !this.facts.waiting, speaks: false });
     clearTimeout(this.interruptedTimer);
     this.interruptedTimer = setTimeout(() => this.#set({ justInterrupted: false }), INTERRUPTED_SHOWN_MS);
+  }
+
+  #failed({ code = "", message = "", fatal = false }) {
+    this.#set({ waiting: false });
+    this.#emit("error", { code, message, fatal });
   }
 
   /** The server said goodbye; when it was the agent's decision, its last words are played out first. */

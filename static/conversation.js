@@ -63,7 +63,7 @@ export class Conversation {
   /** @param {import("./reply.js").Reply} reply */
   reply(reply) {
     if (!reply.text && !reply.cut) return;
-    const line = this.known.get(reply.id) || this.#addReply(reply);
+    const line = this.known.get(reply.key) || this.#addReply(reply);
     line.reply = reply;
     const at = reply.heardChars;
     setText(line.said, reply.text.slice(0, at));
@@ -104,15 +104,15 @@ export class Conversation {
   history(messages) {
     this.clear();
     messages.forEach((message, index) => {
-      if (message.role === "user") this.user({ turn: -1 - index, text: message.content, final: true });
+      if (message.role === "user") this.user({ turn: message.turn ?? -1 - index, text: message.content, final: true });
       else if (message.role === "assistant") this.#past(message, `past${index}`);
       else if (message.role === "tool") this.tool({ id: `past${index}`, ...message, result: message.result ?? null });
     });
     this.toEnd(true);
   }
 
-  #past(message, id) {
-    const line = this.#addReply({ id });
+  #past(message, key) {
+    const line = this.#addReply({ key });
     const heard = message.interrupted ? (message.heard ?? "") : message.content;
     const at = message.content.startsWith(heard) ? heard.length : Math.min(heard.length, message.content.length);
     setText(line.said, message.content.slice(0, at));
@@ -130,7 +130,7 @@ export class Conversation {
   }
 
   #addReply(reply) {
-    const line = this.#add(reply.id, "agent", t("talk.agent"));
+    const line = this.#add(reply.key, "agent", t("talk.agent"));
     line.said = make("span", { class: "said" });
     line.ahead = make("span", { class: "ahead" });
     line.words.append(line.said, line.ahead);

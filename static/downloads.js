@@ -24,7 +24,6 @@ export async function showDownloads({ sessionId, reason, summary, said }) {
   }
   const items = await recordings(sessionId);
   files.replaceWith(...contents(sessionId, items));
-  card.scrollIntoView({ block: "nearest" });
 }
 
 export function hideDownloads() {
@@ -54,7 +53,10 @@ async function recordings(sessionId) {
 
 function contents(sessionId, items) {
   const id = encodeURIComponent(sessionId);
-  const json = link(`/api/download/${id}`, `${sessionId}.json`, t("ended.json"));
+  const json = make("div", { class: "file" }, [
+    make("span", { class: "name", text: t("ended.json") }),
+    link(`/api/download/${id}`, `${sessionId}.json`, t("ended.download"), t("ended.download.of", { name: t("ended.json") })),
+  ]);
   if (items === null) return [make("p", { class: "told", text: t("ended.failed") }), json];
   const whole = items.find((item) => item.filename === WHOLE);
   const pieces = items.filter((item) => item.filename !== WHOLE);

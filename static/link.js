@@ -26,7 +26,8 @@ export function backoffMs(attempt, chance) {
  * @typedef {object} LinkEvents
  * @property {(message: import("./wire.js").Message) => void} message
  * @property {(attempt: number) => void} down the connection is gone; another try follows
- * @property {(why: "ended" | "idle" | "refused" | "too-big" | "full" | "unreachable" | "expired") => void} over
+ * @property {(why: "ended" | "idle" | "refused" | "taken-over" | "too-big" | "full" | "unreachable"
+ *   | "expired") => void} over
  */
 
 export class Link {
@@ -87,7 +88,7 @@ export class Link {
     this.socket = socket;
     this.heardAt = performance.now();
     socket.onmessage = (event) => this.#receive(event.data);
-    socket.onclose = (event) => this.#lost(closeMeaning(event.code));
+    socket.onclose = (event) => this.#lost(closeMeaning(event.code, event.reason));
     this.pingTimer = setInterval(() => this.#keepAlive(), PING_EVERY_MS / 3);
     this.pingedAt = this.heardAt;
   }

@@ -78,6 +78,7 @@ class Page {
     on("connected", (detail) => this.#connected(detail));
     on("user", (said) => {
       this.conversation.user(said);
+      clear("error");
       if (said.final && said.text) announceTalk(t("say.you", { text: said.text }));
     });
     on("reply", ({ reply }) => this.#reply(reply));
@@ -85,7 +86,7 @@ class Page {
     on("metrics", (metrics) => this.conversation.measured(metrics));
     on("summary", ({ summary }) => (this.summary = summary || ""));
     on("problem", ({ problem }) => this.#problem(problem));
-    on("error", ({ message }) => notify({ kind: "error", title: t("problem.error"), text: message }));
+    on("error", (error) => this.#error(error));
     on("ended", (detail) => this.#ended(detail));
   }
 
@@ -123,6 +124,12 @@ class Page {
     this.#show();
   }
 
+  /** Something failed on the server. What passes by itself is said calmly, and until the user goes on. */
+  #error({ code, message, fatal }) {
+    if (code === "nothing_heard") notify({ kind: "error", title: t("problem.nothing_heard"), text: t("problem.nothing_heard.text"), calm: true });
+    else notify({ kind: "error", title: t("problem.error"), text: message, calm: !fatal });
+  }
+
   async #microphone() {
     if (await this.call.openMic()) {
       this.withMic = true;
@@ -141,7 +148,8 @@ class Page {
       this.#show();
       return;
     }
-    void showDownloads({ sessionId, reason, summary: this.summary, said: !this.conversation.isEmpty });
+    const said = !this.conversation.isEmpty;
+    void showDownloads({ sessionId, reason, summary: this.summary, said }).then(() => this.conversation.toEnd(true));
   }
 
   // -- a reloaded page -----------------------------------------------------------------------------------------
@@ -181,7 +189,7 @@ class Page {
       release: () => this.call.release(),
     });
     byId("type-instead").addEventListener("click", () => {
-      void this.#start({ withMic: false, resume: this.kept !== null });
+      void this.#start({ withMic: false });
     });
     byId("start-new").addEventListener("click", () => void this.#start({ withMic: true }));
     byId("end").addEventListener("click", () => this.call.end());

@@ -51,6 +51,8 @@ export class Orb {
     this.read = read;
     this.brush = /** @type {CanvasRenderingContext2D} */ (canvas.getContext("2d"));
     this.still = matchMedia("(prefers-reduced-motion: reduce)");
+    this.systemDark = matchMedia("(prefers-color-scheme: dark)");
+    this.dark = false;
     this.levels = new Float32Array(TICKS / 2);
     this.look = { a: rgb(LOOKS.idle.a), b: rgb(LOOKS.idle.b), wobble: 0.03, speed: 0.5 };
     this.rings = { none: 0, ticks: 0, comet: 0, dashes: 0 };
@@ -79,6 +81,8 @@ export class Orb {
 
   #follow(elapsed) {
     const { activity, mic, voice } = this.read();
+    const theme = document.documentElement.dataset.theme;
+    this.dark = theme ? theme === "dark" : this.systemDark.matches;
     const to = LOOKS[activity];
     const share = 1 - Math.exp(-elapsed * 6);
     const a = rgb(to.a);
@@ -120,6 +124,11 @@ export class Orb {
     brush.restore();
   }
 
+  /** What is drawn around the body has to stand out against the page. */
+  get line() {
+    return this.dark ? this.look.a : this.look.b;
+  }
+
   #glow(radius) {
     const reach = radius * (1.35 + this.voice * 0.25 + this.mic * 0.1);
     const glow = this.brush.createRadialGradient(0, 0, radius * 0.7, 0, 0, reach);
@@ -131,7 +140,7 @@ export class Orb {
 
   #body(radius) {
     const { brush, look } = this;
-    const swing = this.still.matches ? 0 : look.wobble + this.voice * 0.11 + this.mic * 0.03;
+    const swing = this.still.matches ? 0 : look.wobble + this.voice * 0.08 + this.mic * 0.025;
     for (const [layer, alpha] of [[2, 0.3], [1, 0.45], [0, 1]]) {
       const fill = brush.createLinearGradient(-radius * 0.7, -radius, radius * 0.7, radius);
       fill.addColorStop(0, css(look.a, alpha));
@@ -180,7 +189,7 @@ export class Orb {
       const fade = 1 - (age / (TICKS / 2)) * 0.55;
       const from = radius;
       const to = radius + unit * 0.3 + radius * 0.2 * level * fade;
-      brush.strokeStyle = css(this.look.b, shown * (0.22 + 0.7 * level) * fade);
+      brush.strokeStyle = css(this.line, shown * (0.22 + 0.7 * level) * fade);
       brush.beginPath();
       brush.moveTo(Math.cos(angle) * from, Math.sin(angle) * from);
       brush.lineTo(Math.cos(angle) * to, Math.sin(angle) * to);
@@ -193,16 +202,17 @@ export class Orb {
     if (shown < 0.02) return;
     const { brush } = this;
     const head = this.still.matches ? -Math.PI / 2 : this.turn * 2.2;
-    const steps = 28;
+    const length = Math.PI * 1.1;
+    const trail = brush.createConicGradient(head - length, 0, 0);
+    trail.addColorStop(0, css(this.line, 0));
+    trail.addColorStop(length / (Math.PI * 2), css(this.line, shown * 0.9));
+    trail.addColorStop(1, css(this.line, 0));
     brush.lineCap = "round";
     brush.lineWidth = Math.max(2, radius * 0.028);
-    for (let i = 0; i < steps; i += 1) {
-      const angle = head - (i / steps) * Math.PI * 0.9;
-      brush.strokeStyle = css(this.look.b, shown * (1 - i / steps) ** 2 * 0.9);
-      brush.beginPath();
-      brush.arc(0, 0, radius, angle - Math.PI * 0.04, angle);
-      brush.stroke();
-    }
+    brush.strokeStyle = trail;
+    brush.beginPath();
+    brush.arc(0, 0, radius, head - length, head - 0.02);
+    brush.stroke();
   }
 
   #dashes(radius) {
@@ -211,7 +221,7 @@ export class Orb {
     const { brush } = this;
     brush.lineCap = "round";
     brush.lineWidth = Math.max(2, radius * 0.025);
-    brush.strokeStyle = css(this.look.b, shown * 0.75);
+    brush.strokeStyle = css(this.line, shown * 0.75);
     const start = this.still.matches ? 0 : this.turn * 0.9;
     for (let i = 0; i < 10; i += 1) {
       const angle = start + (i / 10) * Math.PI * 2;

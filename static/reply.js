@@ -11,9 +11,10 @@ const CHARS_PER_MS = 0.015;
 /** @typedef {{textStart: number, textEnd: number, startMs: number}} Mark */
 
 export class Reply {
-  /** @param {string} id @param {number} turn */
-  constructor(id, turn) {
+  /** @param {string} id @param {number} turn @param {string} [key] unique on this page, where ids may recur */
+  constructor(id, turn, key = id) {
     this.id = id;
+    this.key = key;
     this.turn = turn;
     this.text = "";
     this.textFinal = false;

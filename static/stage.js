@@ -87,6 +87,7 @@ export function showStage(call, { talked, leftSeconds }) {
   put(byId("mute-label"), t(facts.muted ? "action.unmute" : "action.mute"));
 
   byId("start-new").hidden = !canContinue;
+  byId("type-instead").hidden = canContinue;
   byId("mode").hidden = canContinue;
   byId("send").disabled = facts.phase !== "live";
 }

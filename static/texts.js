@@ -119,24 +119,18 @@ export const en = {
   "metrics.interrupted": "Why it stopped",
   "metrics.pending": "not measured yet",
 
-  "reason.silence": "you were silent for long enough",
-  "reason.stop": "you were silent for long enough",
-  "reason.max_silence": "the longest pause allowed was over",
-  "reason.min_silence": "your sentence was complete",
-  "reason.complete": "your sentence was complete",
-  "reason.detector": "your sentence sounded complete",
-  "reason.talk_end": "you let go of the button",
-  "reason.talk.end": "you let go of the button",
-  "reason.released": "you let go of the button",
-  "reason.typed": "you sent a written message",
-  "reason.text": "you sent a written message",
-  "reason.text_message": "you sent a written message",
-  "reason.speech": "you went on speaking over it",
-  "reason.words": "you spoke words over it",
-  "reason.client": "you asked it to stop",
-  "reason.interrupt": "you asked it to stop",
-  "reason.talk_begin": "you pressed the talk button",
-  "reason.talk.begin": "you pressed the talk button",
+  "reason.silence": "You were silent for {n} ms.",
+  "reason.held": "You were silent for {n} ms. It waited longer than usual: {why}.",
+  "reason.sooner": "You were silent for {n} ms, which was enough: {why}.",
+  "reason.long": "You had spoken for {n} s without a pause.",
+  "reason.released": "You let go of the button.",
+  "reason.typed": "You sent a written message.",
+  "reason.speech": "You had spoken over it for {n} ms.",
+  "reason.words": "You said {n} words over it.",
+  "reason.pressed": "You pressed the talk button.",
+  "reason.asked": "You asked it to stop.",
+  "reason.lost": "The connection was lost.",
+  "reason.ended": "The talk was ended.",
 
   "ended.title": "Your talk",
   "ended.reason.idle": "It was quiet for a long time, so the talk was closed.",
@@ -172,9 +166,13 @@ export const en = {
   "problem.refused.text": "You may need to sign in, or this page is not allowed to use it.",
   "problem.too-big": "The server refused what was sent",
   "problem.too-big.text": "A message was too big. Please start again.",
+  "problem.taken-over": "The talk goes on elsewhere",
+  "problem.taken-over.text": "It was continued in another window or on another device.",
   "problem.expired": "The talk could not be continued",
   "problem.expired.text": "The connection was gone for too long. What was said until then is saved.",
-  "problem.error": "The server had a problem",
+  "problem.error": "Something went wrong",
+  "problem.nothing_heard": "Nothing was heard",
+  "problem.nothing_heard.text": "Hold the button for as long as you speak.",
   "problem.reconnecting": "The connection was lost",
   "problem.reconnecting.text": "Your talk is kept for about a minute. Reconnecting by itself.",
   "problem.sound": "This browser cannot play the agent’s voice",
@@ -220,11 +218,6 @@ export function setPageLanguage(language) {
 export function t(key, fill = {}) {
   const text = CATALOGUES[current][key] ?? en[key] ?? key;
   return text.replace(/\{(\w+)\}/g, (_, name) => String(fill[name] ?? ""));
-}
-
-/** @param {string} key */
-export function has(key) {
-  return key in en;
 }
 
 /** @param {number} ms @returns {string} "840 ms", "1.2 s" */

@@ -5,7 +5,7 @@
  * arrival to its first sound out of the loudspeaker, is measured by the page.
  */
 import { make, makeSvg } from "./dom.js";
-import { duration, has, t } from "./texts.js";
+import { duration, t } from "./texts.js";
 
 /** @typedef {{endpoint_ms?: number, stt_ms?: number, llm_ttft_ms?: number, tts_ttfb_ms?: number,
  *   voice_to_voice_ms?: number, reason?: string, speculated?: boolean, cost?: Record<string, number>}} Metrics */
@@ -17,13 +17,28 @@ const SPANS = [
   ["tts", "tts_ttfb_ms"],
 ];
 
-/** @param {string} reason the server's @returns {string} in plain words where they are known */
+/** The server's reasons, as it words them, and the page's words for each. */
+const REASONS = [
+  [/^(?<n>\d+) ms of silence: held open, (?<why>.+)$/, "reason.held"],
+  [/^(?<n>\d+) ms of silence: (?<why>.+)$/, "reason.sooner"],
+  [/^(?<n>\d+) ms of silence$/, "reason.silence"],
+  [/^(?<n>\d+) s without a pause$/, "reason.long"],
+  [/^the talk button was released$/, "reason.released"],
+  [/^typed$|^a message was typed/, "reason.typed"],
+  [/^(?<n>\d+) ms of speech$/, "reason.speech"],
+  [/^(?<n>\d+) words were recognized$/, "reason.words"],
+  [/^the talk button was pressed$/, "reason.pressed"],
+  [/^the client asked for it$/, "reason.asked"],
+  [/^the connection was lost$/, "reason.lost"],
+  [/^ended by the client$|^the session ended$/, "reason.ended"],
+];
+
+/** @param {string} reason the server's @returns {string} in plain words; one not known is shown as it came */
 export function plainReason(reason) {
-  const key = `reason.${reason.trim().toLowerCase().replace(/[\s-]+/g, "_")}`;
-  if (has(key)) return t(key);
-  // A code with numbers behind it, such as "silence 520 ms": explain the code, keep the numbers.
-  const [, code, rest] = /^([\w.]+)[\s:,(]+(.*)$/.exec(reason) || [];
-  if (code && has(`reason.${code}`)) return `${t(`reason.${code}`)} (${rest.replace(/\)$/, "")})`;
+  for (const [pattern, key] of REASONS) {
+    const found = /** @type {RegExp} */ (pattern).exec(reason);
+    if (found) return t(/** @type {string} */ (key), found.groups);
+  }
   return reason;
 }
 
@@ -61,21 +76,19 @@ export function waterfall(metrics, reply) {
 }
 
 function bars(list, total, playMs) {
-  const rows = list.flatMap(({ name, ms, from }) => [
-    make("span", { class: "name", text: t(`metrics.${name}`) }),
-    bar(name, from / (total || 1), ms / (total || 1)),
-    make("span", { class: "time", text: duration(ms) }),
-  ]);
-  if (playMs === null) {
-    rows.push(
-      make("span", { class: "name", text: t("metrics.play") }),
-      bar("play", 0, 0),
-      make("span", { class: "time", text: t("metrics.pending") }),
-    );
-  }
+  const row = (name, from, ms, time) =>
+    make("div", { class: "fall" }, [
+      make("span", { class: "name", text: t(`metrics.${name}`) }),
+      bar(name, from / (total || 1), ms / (total || 1)),
+      make("span", { class: "time", text: time }),
+    ]);
+  const rows = list.map(({ name, ms, from }) => row(name, from, ms, duration(ms)));
+  if (playMs === null) rows.push(row("play", 0, 0, t("metrics.pending")));
   rows.push(
-    make("span", { class: "name sum", text: t("metrics.total") }),
-    make("span", { class: "time sum", text: duration(total) }),
+    make("div", { class: "sum" }, [
+      make("span", { text: t("metrics.total") }),
+      make("span", { text: duration(total) }),
+    ]),
   );
   return make("div", { class: "falls", role: "group", "aria-label": t("metrics.title") }, rows);
 }

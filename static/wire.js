@@ -66,16 +66,17 @@ export function voiceUrl(location, query) {
 /**
  * What a closed socket means for the talk.
  * @param {number} code
- * @returns {"ended" | "idle" | "refused" | "too-big" | "full" | "lost"} "lost" is worth another try
+ * @param {string} [reason]
+ * @returns {"ended" | "idle" | "refused" | "taken-over" | "too-big" | "full" | "lost"} "lost" is worth another try
  */
-export function closeMeaning(code) {
+export function closeMeaning(code, reason = "") {
   switch (code) {
     case 1000:
       return "ended";
     case 4408:
       return "idle";
     case 1008:
-      return "refused";
+      return reason.startsWith("taken over") ? "taken-over" : "refused";
     case 1009:
       return "too-big";
     case 1013:
