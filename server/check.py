@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy import text
-from sqlalchemy.engine import make_url
+from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import create_async_engine
 
@@ -77,23 +77,18 @@ async def check(config: Config, terminal: Terminal) -> bool:
 
 async def _check_chain(report: Report, config: Config, kind: str, chain: Sequence[str], section: Any) -> None:
     """Try every plug-in of a stage; the first that runs is the one that would be used."""
-    missing: list[tuple[str, str]] = []
-    works: list[str] = []
-    for name in chain:
-        problem = await _try(kind, name, section.options_of(name), Env(config.keys, config.pipeline.language))
-        if problem:
-            missing.append((name, problem))
-        else:
-            works.append(name)
-    for name in chain:
-        if name in works:
-            first = name == works[0]
-            report.ready(kind, name, "ready" if first else "ready, takes over when the ones before it fail")
-    for name, problem in missing:
-        if works:
+    env = Env(config.keys, config.pipeline.language)
+    problems = {name: await _try(kind, name, section.options_of(name), env) for name in chain}
+    used = next((name for name in chain if not problems[name]), None)
+    for name, problem in problems.items():
+        if not problem:
+            report.ready(kind, name, "ready" if name == used else "ready, takes over when others fail")
+        elif used:
             report.note(kind, name, f"cannot run: {problem}")
         else:
             report.error(kind, name, f"cannot run: {problem}")
+    if used and used != chain[0]:
+        report.ready("", "", f"so {used} is used")
 
 
 async def _try(kind: str, name: str, values: Any, env: Env) -> str:
@@ -118,20 +113,22 @@ async def _try(kind: str, name: str, values: Any, env: Env) -> str:
 # -- surroundings ---------------------------------------------------------------------------------------
 
 
-def _check_folder(report: Report, subject: str, folder: Path) -> None:
+def _check_folder(report: Report, subject: str, folder: Path, file: str = "") -> None:
+    """Whether a folder, or one new file in it, can be made and written to."""
+    name = file or folder.name
     existing = folder
     while not existing.exists() and existing != existing.parent:
         existing = existing.parent
     if not existing.is_dir():
-        report.error(subject, folder.name, f"{existing} is a file, not a folder")
+        report.error(subject, name, f"{existing} is a file, not a folder")
         return
     try:
         with tempfile.TemporaryFile(dir=existing):
             pass
     except OSError as error:
-        report.error(subject, folder.name, f"{folder} cannot be written to: {error.strerror}")
+        report.error(subject, name, f"{folder} cannot be written to: {error.strerror}")
         return
-    report.ready(subject, folder.name, "writable" if existing == folder else "will be created")
+    report.ready(subject, name, "writable" if existing == folder and not file else "will be created")
 
 
 async def _check_database(report: Report, config: Config) -> None:
@@ -141,18 +138,20 @@ async def _check_database(report: Report, config: Config) -> None:
         report.error("database", "", f"[storage] url in {config.source} cannot be read as a database URL")
         return
     name = url.get_backend_name()
-    file = Path(url.database or "") if name == "sqlite" else None
-    if file and url.database != ":memory:" and not file.exists():
-        _check_folder(report, "database", file.parent.absolute())
-        return
-    problem = await _reach(config.storage.url)
+    if name == "sqlite" and url.database not in (None, "", ":memory:"):
+        file = config.path(str(url.database))
+        url = url.set(database=str(file))
+        if not file.exists():
+            _check_folder(report, "database", file.parent, file.name)
+            return
+    problem = await _reach(url)
     if problem:
         report.error("database", name, f"{url.render_as_string(hide_password=True)}: {problem}")
     else:
         report.ready("database", name, "reachable")
 
 
-async def _reach(url: str) -> str:
+async def _reach(url: URL) -> str:
     """Ask the database one question. What is in the way, or ""."""
     try:
         engine = create_async_engine(url)

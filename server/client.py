@@ -88,11 +88,12 @@ class Playing:
         self.complete = False
         """Everything has arrived: `audio.end`, or an interruption."""
         self.first_at_s: float | None = None
-        self.reported_ms = -1
+        self.reported_ms = -1.0
 
     @property
-    def played_ms(self) -> int:
-        return int(self.played_samples * 1000 / self.rate_hz)
+    def played_ms(self) -> float:
+        """To the sample: rounded down, the last report would say that the end was never played."""
+        return round(int(self.played_samples) * 1000 / self.rate_hz, 3)
 
     @property
     def waiting_samples(self) -> float:
@@ -176,7 +177,7 @@ class Player:
             else:
                 self._running_dry = False
 
-    def reports(self, now: float) -> list[tuple[str, int]]:
+    def reports(self, now: float) -> list[tuple[str, float]]:
         """(response_id, played_ms) of every reply that moved since it was last asked."""
         self.advance(now)
         moved = []

@@ -112,6 +112,7 @@ def test_check_says_what_each_stage_would_use(scripted: Path, capsys: pytest.Cap
     for kind in ("stt", "llm", "tts"):
         assert [kind, "scripted", "ready"] in lines
     assert ["tools", "clock", "ready"] in lines
+    assert ["database", "parley.db", "will", "be", "created"] in lines
     assert ["talks", "conversations", "will", "be", "created"] in lines
     assert lines[-1] == ["Ready:", "parley", "serve"]
     assert list(scripted.iterdir()) == []  # looking changes nothing
@@ -141,6 +142,7 @@ def test_a_first_choice_that_cannot_run_is_a_note(
     out = capsys.readouterr().out
     assert "stranger:create  cannot run: set STRANGER_API_KEY" in out
     assert "scripted         ready\n" in out
+    assert "so scripted is used" in out
 
 
 def test_a_stage_in_which_nothing_can_run_is_an_error(
