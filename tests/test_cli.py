@@ -4,6 +4,7 @@ import asyncio
 import io
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -23,6 +24,7 @@ from server.talk import TalkError, TalkOptions, load_speech, run
 from server.terminal import Terminal, bar, harmless, level, waterfall
 from tests.support.fake_server import fake_server, tone
 
+ROOT = Path(__file__).parent.parent
 SCRIPTED = {
     "PARLEY_STT__PLUGIN": "scripted",
     "PARLEY_LLM__PLUGIN": "scripted",
@@ -71,7 +73,7 @@ def test_a_wrong_configuration_stops_every_command_with_one_line(folder: Path) -
         done = subprocess.run(
             [sys.executable, "-m", "server.cli", *command],
             cwd=folder,
-            env={**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent)},
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
             capture_output=True,
             text=True,
             timeout=60,
@@ -326,6 +328,33 @@ def test_talk_without_anything_to_say_is_refused(capsys: pytest.CaptureFixture[s
     assert "there is nothing to say" in capsys.readouterr().err
 
 
+@pytest.mark.slow
+def test_a_recording_spoken_into_a_served_parley_is_answered(
+    scripted: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("PARLEY_PIPELINE__GREETING", "")
+    monkeypatch.setenv("PARLEY_LLM__SCRIPTED__TEXT", "Ten meters it is.")
+    command = [sys.executable, "-m", "server.cli", "serve", "--port", "0"]
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    with subprocess.Popen(command, cwd=scripted, env=env, stdout=subprocess.PIPE, text=True) as server:
+        assert server.stdout is not None
+        port = re.search(r"http://127\.0\.0\.1:(\d+)", server.stdout.readline())
+        assert port is not None
+        said = str(ROOT / "tests" / "data" / "goforward.wav")
+        try:
+            status = main(["talk", said, "--url", f"ws://127.0.0.1:{port[1]}", "--out", "reply.wav"])
+        finally:
+            server.terminate()
+        assert server.wait(20) == 0
+    out = capsys.readouterr().out
+    assert status == 0
+    assert "you   what can you do for me today\n" in out
+    assert "agent Ten meters it is.\n" in out
+    assert "interrupted" not in out
+    pcm, _ = read_wav((scripted / "reply.wav").read_bytes())
+    assert len(pcm) > 24_000  # 17 characters of 40 ms
+
+
 # -- the terminal ---------------------------------------------------------------------------------------
 
 
@@ -380,5 +409,5 @@ def test_control_characters_from_the_network_do_not_reach_the_terminal() -> None
 
 
 def test_the_shipped_configuration_is_checked_without_complaint(folder: Path) -> None:
-    shipped = Path(__file__).parent.parent / "config.toml"
+    shipped = ROOT / "config.toml"
     assert load(str(shipped), {}, folder).server.port == 8000
