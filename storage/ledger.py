@@ -72,6 +72,7 @@ class Ledger:
     failed: bool = False
     deleted: bool = False
     spool: Spool = field(init=False)
+    _told: bool = False
     _journal_bytes: int = 0
     _missed: list[bytes] = field(default_factory=list)
     _missed_bytes: int = 0
@@ -340,10 +341,11 @@ class Ledger:
                 self._missed_bytes += len(line)
 
     def _fail(self, error: Exception) -> None:
-        if self.failed:
+        self.failed = True
+        if self._told:
             log.error("%s: still cannot be written: %s", self.session_id, error)
             return
-        self.failed = True
+        self._told = True
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         log.error("%s: recording stopped: %s", self.session_id, error)
         self.outside.trouble(f"This conversation is no longer being recorded: {reason}.")
