@@ -184,7 +184,7 @@ ENGLISH = Phrases(
         ),
         "plug": (
             (
-                "Choose a language model under L L M in the configuration and put its key in the environment. "
+                "Choose one under L L M in the configuration, and put its key in the environment. "
                 "Then I'll hand over to it."
             ),
         ),

@@ -18,7 +18,7 @@ from pipeline.llm.rules_english import ENGLISH
 from pipeline.llm.rules_match import find, parse
 from pipeline.llm.rules_phrases import Phrases
 from pipeline.llm.rules_spanish import SPANISH
-from pipeline.llm.rules_talk import Talk
+from pipeline.llm.rules_talk import LONGEST, Talk
 from pipeline.llm.rules_time import CITIES, place_in, say_date, say_time
 
 Answer = str | ToolCall
@@ -86,9 +86,8 @@ def unclear(talk: Talk) -> str:
     if not talk.words:
         return say(talk, "silent")
     last = _quote(talk.text)
-    told = sum(any(hint.strip() in reply for hint in phrases_of(talk).said["hint"]) for reply in talk.replies)
-    lately = any(hint.strip() in r for hint in phrases_of(talk).said["hint"] for r in talk.replies[-2:])
-    more = "offer" if told >= HINTS or lately else "hint"
+    hints = [any(hint in reply for hint in phrases_of(talk).said["hint"]) for reply in talk.replies]
+    more = "offer" if sum(hints) >= HINTS or any(hints[-2:]) else "hint"
     return say(talk, "unclear", last=last) + say(talk, more)
 
 
@@ -242,14 +241,14 @@ def _yes(talk: Talk, _rest: tuple[str, ...]) -> str:
 
 def _quote(text: str) -> str:
     """What was said, short enough to be said back, without the marks that end a sentence."""
-    words = text.split()
+    words = text[:LONGEST].split()
     short = " ".join(words[:QUOTED_WORDS]) + (" …" if len(words) > QUOTED_WORDS else "")
     return short.strip().rstrip(".").replace('"', "'")
 
 
 def _tail_of(text: str, count: int) -> str:
     """The last `count` words as they were written."""
-    return " ".join(text.split()[-count:]) if count else ""
+    return " ".join(text[:LONGEST].split()[-count:]) if count else ""
 
 
 def _sentence(text: str) -> str:

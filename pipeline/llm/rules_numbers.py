@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 LARGEST = Fraction(10**15)  # past that nobody listens to the digits
+LONGEST = 18  # digits of one number; a card number read out is no operand
 
 Words = Sequence[str]
 Sign = tuple[tuple[str, ...], str]
@@ -162,8 +163,9 @@ def read_number(words: Words, at: int, speech: NumberWords) -> tuple[Fraction, i
     if at < len(words) and words[at] in (speech.negative, "-"):
         positive = read_number(words, at + 1, speech)
         return (-positive[0], positive[1]) if positive else None
-    if at < len(words) and words[at][0].isdigit():
-        return _digits(words[at].removesuffix("%"), speech), at + 1
+    if at < len(words) and words[at][0].isdecimal():
+        number = words[at].removesuffix("%")
+        return (_digits(number, speech), at + 1) if len(number) <= LONGEST else None
     start, total, group = at, 0, 0
     last_small = 10**9
     while at < len(words):
@@ -207,9 +209,14 @@ def _decimals(words: Words, at: int, value: Fraction, speech: NumberWords) -> tu
     if at + 1 >= len(words) or words[at] not in speech.point:
         return value, at
     digits, i = "", at + 1
-    while i < len(words) and (words[i].isdecimal() or 0 <= speech.small.get(words[i], 99) <= 9):
+    while (
+        i < len(words)
+        and len(digits) < LONGEST
+        and (words[i].isdecimal() or 0 <= speech.small.get(words[i], 99) <= 9)
+    ):
         digits += words[i] if words[i].isdecimal() else str(speech.small[words[i]])
         i += 1
+    digits = digits[:LONGEST]
     return (value + Fraction(int(digits), 10 ** len(digits)), i) if digits else (value, at)
 
 

@@ -13,6 +13,10 @@ from functools import cached_property
 from pipeline.contracts import Message, Prompt
 from pipeline.llm.rules_match import words_of
 
+LONGEST = 2000  # characters of one message that are looked at: answering may not hold up the loop
+MOST_WORDS = 40
+LOOK_BACK = 100  # messages of the user's in which a name is looked for
+
 _PERSONA = re.compile(r"\b(?:[Yy]ou are|[Yy]our name is|[Yy]ou're|[Ee]res|[Tt]e llamas)\s+([A-Z]\w+)")
 _NAMED = re.compile(
     r"\b(?:my name is|my name's|call me|i am called|i'm called|me llamo|mi nombre es|llámame)\s+"
@@ -50,7 +54,7 @@ class Talk:
 
     @cached_property
     def words(self) -> tuple[str, ...]:
-        return words_of(self.text)
+        return words_of(self.text[:LONGEST])[:MOST_WORDS]
 
     @property
     def spanish(self) -> bool:
@@ -59,8 +63,8 @@ class Talk:
     @cached_property
     def name(self) -> str:
         """The user's name, "" if it was not said. The last one counts."""
-        for text in reversed(self.users):
-            for found in reversed(_NAMED.findall(text.replace("’", "'"))):
+        for text in reversed(self.users[-LOOK_BACK:]):
+            for found in reversed(_NAMED.findall(text[:LONGEST].replace("’", "'"))):
                 if found.lower() not in NOT_NAMES:
                     return str(found).capitalize() if found.islower() else str(found)
         return ""
@@ -69,7 +73,7 @@ class Talk:
     def persona(self) -> str:
         """The agent's own name, if a system message states it simply ("You are Ada, …")."""
         for message in self.prompt.messages:
-            found = _PERSONA.search(message.content) if message.role == "system" else None
+            found = _PERSONA.search(message.content[:LONGEST]) if message.role == "system" else None
             if found:
                 return found[1]
         return ""
