@@ -6,7 +6,8 @@ import socket
 import pytest
 from websockets.asyncio.server import serve
 
-from server.client import Audio, ClientError, Player, VoiceClient, voice_url
+from server.client import Audio, ClientError, VoiceClient, voice_url
+from server.player import Player
 from tests.support.fake_server import fake_server, tone
 
 pytestmark = pytest.mark.usefixtures("no_leaks")
