@@ -49,7 +49,7 @@ class RulesResponder:
                     await asyncio.sleep(0)
                 yield f" {word}" if number else word
                 said += 1
-        heard = sum(len(m.content.split()) for m in prompt.messages)
+        heard = sum(m.content.count(" ") + 1 for m in prompt.messages)
         yield Usage(input_tokens=heard, output_tokens=said)
 
     def answer(self, prompt: Prompt) -> Answer:

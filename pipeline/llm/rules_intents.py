@@ -15,7 +15,7 @@ from zoneinfo import ZoneInfo
 from pipeline.contracts import Message, ToolCall
 from pipeline.llm import rules_numbers as numbers
 from pipeline.llm.rules_english import ENGLISH
-from pipeline.llm.rules_match import find, parse
+from pipeline.llm.rules_match import Heard, find, parse
 from pipeline.llm.rules_phrases import Phrases
 from pipeline.llm.rules_spanish import SPANISH
 from pipeline.llm.rules_talk import LONGEST, Talk
@@ -41,10 +41,10 @@ class Intent:
 def choose(talk: Talk, table: Sequence[Intent]) -> Answer | None:
     """The answer of the intent that fits best, or None. Of equals, the earlier row."""
     language = "es" if talk.spanish else "en"
-    hits = []
+    heard, hits = Heard(talk.words), []
     for row, intent in enumerate(table):
         for line in intent.patterns.get(language, ()):
-            found = find(parse(line), talk.words)
+            found = find(parse(line), heard)
             if found:
                 hits.append((-found.score, row, found.rest, intent))
     for _, _, rest, intent in sorted(hits, key=lambda hit: hit[:2]):

@@ -51,41 +51,62 @@ def parse(line: str) -> Pattern:
     return Pattern(tuple(tuple(s.split("|")) for s in steps), body[0] == "^", body[-1] == "$", captures)
 
 
-def find(pattern: Pattern, words: Sequence[str]) -> Found | None:
-    """The best place of the pattern in the words."""
+class Heard:
+    """An utterance, indexed: where each wanted word was heard, and how surely."""
+
+    def __init__(self, words: Sequence[str]) -> None:
+        self.words = tuple(words)
+        self._initials: dict[str, list[int]] = {}
+        for at, word in enumerate(self.words):
+            self._initials.setdefault(word[0], []).append(at)
+        self._known: dict[tuple[str, ...], dict[int, float]] = {}
+
+    def places(self, step: tuple[str, ...]) -> dict[int, float]:
+        """Position and likeness of every word that may be one of the step's."""
+        places = self._known.get(step)
+        if places is None:
+            places = self._known[step] = {}
+            for wanted in step:
+                for at in self._initials.get(wanted[0], ()):
+                    likeness = _alike(self.words[at], wanted)
+                    if likeness > places.get(at, 0.0):
+                        places[at] = likeness
+        return places
+
+
+def find(pattern: Pattern, heard: Heard) -> Found | None:
+    """The best place of the pattern in what was heard."""
     best: Found | None = None
-    for start in range(1 if pattern.at_start else len(words)):
-        found = _match(pattern, words, start)
+    for start in heard.places(pattern.steps[0]):
+        if pattern.at_start and start > 0:
+            continue
+        found = _match(pattern, heard, start)
         if found and (best is None or found.score > best.score):
             best = found
-    if best and len(words) > LONG and best.score < LONG_SCORE and not pattern.at_start:
+    if best and len(heard.words) > LONG and best.score < LONG_SCORE and not pattern.at_start:
         return None
     return best
 
 
-def _match(pattern: Pattern, words: Sequence[str], start: int) -> Found | None:
-    score, at = 0.0, start
-    for number, step in enumerate(pattern.steps):
-        reach = 1 if number == 0 else 1 + GAP
-        for i in range(at, min(at + reach, len(words))):
-            likeness = max(_alike(words[i], wanted) for wanted in step)
-            if likeness:
-                score, at = score + likeness, i + 1
-                break
-        else:
+def _match(pattern: Pattern, heard: Heard, start: int) -> Found | None:
+    score, at = heard.places(pattern.steps[0])[start], start + 1
+    for step in pattern.steps[1:]:
+        places = heard.places(step)
+        next_at = next((i for i in range(at, at + 1 + GAP) if i in places), None)
+        if next_at is None:
             return None
-    if pattern.at_end and at < len(words):
-        return None
-    if pattern.captures and at >= len(words):
+        score, at = score + places[next_at], next_at + 1
+    rest = heard.words[at:]
+    if (pattern.at_end and rest) or (pattern.captures and not rest):
         return None
     # Anchors make a pattern more telling than the same words anywhere.
-    return Found(score + 0.5 * pattern.at_start + 0.5 * pattern.at_end, tuple(words[at:]))
+    return Found(score + 0.5 * pattern.at_start + 0.5 * pattern.at_end, rest)
 
 
 def _alike(heard: str, wanted: str) -> float:
     if heard == wanted:
         return 1.0
-    if len(wanted) >= 5 and abs(len(heard) - len(wanted)) <= 1 and heard[0] == wanted[0]:
+    if len(wanted) >= 5 and abs(len(heard) - len(wanted)) <= 1:
         return 0.8 if _one_edit(heard, wanted) else 0.0
     return 0.0
 

@@ -14,7 +14,7 @@ from pipeline.llm import rules_numbers as numbers
 from pipeline.llm.rules import RulesResponder
 from pipeline.llm.rules_english import ENGLISH
 from pipeline.llm.rules_intents import TABLE, Intent
-from pipeline.llm.rules_match import find, parse, words_of
+from pipeline.llm.rules_match import Heard, find, parse, words_of
 from pipeline.llm.rules_spanish import SPANISH
 from pipeline.tools.clock import Clock
 
@@ -125,7 +125,7 @@ def test_what_is_misheard_is_matched_and_what_is_not_meant_is_not(heard: str, in
         (found.score, name)
         for name, lines in ENGLISH.heard.items()
         for line in lines
-        if (found := find(parse(line), words_of(heard)))
+        if (found := find(parse(line), Heard(words_of(heard))))
     ]
     assert (max(hits)[1] if hits else None) == intent
 
