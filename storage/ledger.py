@@ -168,6 +168,9 @@ class Ledger:
             self.fold.add(entry)
         if self.failed:
             self._miss(batch.entries)
+            if sync:
+                with suppress(OSError):
+                    self._append_missed()  # words are small: there is often still room for them
             return
         try:
             if batch.pieces and self.keeping.audio:
@@ -184,6 +187,8 @@ class Ledger:
             return _nothing()
         self._rows()
         if self.failed:
+            with suppress(OSError):
+                self._write_json(self.fold.conversation())
             return _nothing()
         try:
             self._write_json(self.fold.conversation())
@@ -203,6 +208,12 @@ class Ledger:
                 os.truncate(self._journal, self._journal_bytes)
             raise
         self._journal_bytes += len(lines)
+
+    def _append_missed(self) -> None:
+        if self._missed:
+            self._append(b"".join(self._missed), sync=True)
+            self._missed.clear()
+            self._missed_bytes = 0
 
     def _rows(self) -> None:
         self.outside.rows(row_change(self.session_id, self.fold))
@@ -267,10 +278,16 @@ class Ledger:
 
     def _close(self) -> Steps:
         conversation = self.fold.conversation()
-        self._write_json(conversation)
-        if self._missed:
-            self._append(b"".join(self._missed), sync=True)
-            self._missed.clear()
+        try:
+            self._append_missed()
+            self._write_json(conversation)
+        except OSError:
+            if not self.spool or (self.keeping.journal and not self._missed):
+                raise  # nothing to give up for it, or no need: the next start writes it from the journal
+            log.error("%s: its sound is given up to make room for its words", self.session_id)
+            self.spool.remove()
+            self._append_missed()
+            self._write_json(conversation)
         self.failed = False
         yield from self._render_new()
         folder = self.keeping.places.folder(self.session_id)

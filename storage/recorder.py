@@ -136,11 +136,16 @@ class Recorder:
         pieces, self._pieces = self._pieces, []
         entries, self._entries = self._entries, []
         sound_bytes = sum(len(piece.pcm) for piece in pieces)
-        if sound_bytes and self._handed - self.written + sound_bytes > MAX_BEHIND_BYTES:
+        if sound_bytes and self.behind_bytes + sound_bytes > MAX_BEHIND_BYTES:
             pieces, sound_bytes = [], 0
             self._tell(TOO_SLOW)
         self._handed += sound_bytes
         return Batch(entries, pieces), sound_bytes
+
+    @property
+    def behind_bytes(self) -> int:
+        """Sound handed over and not yet on disk."""
+        return self._handed - self.written
 
     def stop(self, sentence: str) -> None:
         """Take no more sound; say why. The journal's lines are still taken, for the JSON at the end."""

@@ -60,6 +60,8 @@ class Mp3:
                 compression_level=_compression(rate_hz, self._kbps),
             )
         except soundfile.LibsndfileError as error:
+            with suppress(OSError):
+                self._part.unlink(missing_ok=True)
             raise OSError(errno.EIO, f"cannot write MP3: {error}", str(self._part)) from error
 
     def write(self, block: Floats) -> None:
