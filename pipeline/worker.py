@@ -85,6 +85,11 @@ class Link:
             self._read()
         return self._notes.popleft()
 
+    def wait(self, timeout_s: float) -> None:
+        """Sleep until a message is there or the time is over."""
+        if not self._notes:
+            select.select([self._in], [], [], timeout_s)
+
     def poll(self) -> deque[Note]:
         """Everything that has arrived and was not taken by `next`, without waiting. The caller may look
         ahead (a cancel) and remove what it deals with."""

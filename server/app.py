@@ -9,6 +9,7 @@ import asyncio
 import logging
 import os
 import secrets
+import signal
 import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -242,10 +243,17 @@ class _Server(uvicorn.Server):
             stages = ", ".join(f"{stage} {name}" for stage, name in self._app.sessions.plugins.items())
             print(f"Parley is ready: open http://{shown}:{port}  ({stages})", flush=True)
 
+    def handle_exit(self, sig: int, frame: Any) -> None:  # noqa: ARG002 - uvicorn's signature
+        """Ask to stop; a second Ctrl-C insists. (uvicorn's own would raise the signal again afterwards,
+        and kill us before anything is given back.)"""
+        self.force_exit = self.should_exit and sig == signal.SIGINT
+        self.should_exit = True
+
     async def shutdown(self, sockets: Any = None) -> None:
         for server in self.servers:
             server.close()  # nobody new, while the old ones are written
         await self._app.sessions.drain()
+        await self._app.sockets.closed(HTTP_GRACE_S)
         await super().shutdown(sockets)
 
 

@@ -1,5 +1,6 @@
 """Routes WebSocket handshakes to sessions: who may come in, to which session, with which codec."""
 
+import asyncio
 import re
 from collections.abc import Sequence
 from typing import Any
@@ -41,8 +42,23 @@ class Sockets:
     ) -> None:
         self._sessions, self._keys = sessions, keys
         self._allowed_origins, self._public_url, self._guests = allowed_origins, public_url, guests
+        self._open: set[asyncio.Task[Any]] = set()
+
+    async def closed(self, within_s: float) -> None:
+        """Wait until every socket has said its last word."""
+        if self._open:
+            await asyncio.wait(self._open, timeout=within_s)
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._open.add(task)
+        try:
+            await self._serve(scope, receive, send)
+        finally:
+            self._open.discard(task)
+
+    async def _serve(self, scope: Any, receive: Any, send: Any) -> None:
         match = _PATH.fullmatch(scope["path"])
         try:
             if match is None:

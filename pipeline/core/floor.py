@@ -69,7 +69,7 @@ BACKCHANNELS = frozenset(
 )
 """Words that say "I am listening", not "let me speak": no evidence of a barge-in."""
 UNFINISHED = 0.4
-"""A verdict below this holds the turn open to `max_silence_ms`."""
+"""A verdict below this holds the turn open: the surer, the longer, to `max_silence_ms` at 0."""
 FINISHED = 0.9
 """A verdict from this on ends it at `min_silence_ms`."""
 
@@ -146,7 +146,8 @@ class Floor:
         self._utterance = 0
         self._replies = 0
         self._reply_turn = 0
-        self._generated = False
+        self._said = False
+        """The current reply is a given text: when that fails, nobody apologizes for it."""
         self._last_audio = 0.0
         self._speech_at = 0.0
         self._deadline: float | None = None
@@ -301,7 +302,8 @@ class Floor:
             return NOTHING
         if self.playout is not None:
             return self.on_generated(reply, now)  # what was sent is still being played
-        return (*self._end_reply(), Apologize(self._reply_turn, stage))
+        apology = [] if self._said else [Apologize(self._reply_turn, stage)]
+        return (*self._end_reply(), *apology)
 
     # -- typed and told -----------------------------------------------------------------------------------
 
@@ -321,7 +323,9 @@ class Floor:
         """Say a given text (the greeting, an apology) if nobody has the floor."""
         if self.reply is not Reply.IDLE or self._draft.utterances:
             return NOTHING
-        return (self._start_reply(text, now, turn=turn),)
+        action = self._start_reply(text, now, turn=turn)
+        self._said = True
+        return (action,)
 
     def on_interrupt(self, now: float) -> Actions:
         """The client asks the agent to stop now."""
@@ -383,7 +387,7 @@ class Floor:
         if self.user is not User.QUIET and not self.hold_to_talk:
             late_ms = (now - self._last_audio) * 1000
             if late_ms + 0.5 >= MIC_GRACE_S * 1000:
-                actions += self._silence(self._ears.silence_ms + late_ms, now)
+                actions += self._silence(self._ears.silence_ms + late_ms + 0.5, now)  # a timer rings early
         if self._deadline is None or now < self._deadline - 0.0005:
             return tuple(actions)
         if self.hold_to_talk and self.user is User.SPEAKING:
@@ -485,7 +489,7 @@ class Floor:
                 actions += self._drop("a backchannel or noise during the reply")
             return actions
         limit, why = self._limit()
-        if silence_ms + 0.5 >= limit:
+        if silence_ms >= limit:
             return [*actions, *self._end_of_speech(f"{round(silence_ms)} ms of silence{why}", now)]
         return [*actions, *self._speculate(silence_ms)]
 
@@ -495,7 +499,10 @@ class Floor:
         last = self._draft.utterances.get(self._utterance)
         if last is not None and last.ready and last.text:
             if last.complete < UNFINISHED:
-                return max(timing.stop_ms, timing.max_silence_ms), f": held open, {last.why}"
+                longest = max(timing.stop_ms, timing.max_silence_ms)
+                doubt = min(1.0, (UNFINISHED - last.complete) / UNFINISHED)
+                held = timing.stop_ms + round((longest - timing.stop_ms) * doubt)
+                return held, f": held open, {last.why}"
             if last.complete >= FINISHED:
                 return min(timing.stop_ms, timing.min_silence_ms), f": {last.why}"
         return timing.stop_ms, ""
@@ -625,7 +632,7 @@ class Floor:
 
     def _take_floor(self, reply: int, turn: int, now: float) -> None:
         self.reply, self.current, self._reply_turn = Reply.THINKING, reply, turn
-        self.playout, self.ducked = None, False
+        self.playout, self.ducked, self._said = None, False, False
         self._deadline = now + self.timing.reply_timeout_ms / 1000
 
     def _duck(self, now: float) -> list[Action]:
@@ -649,6 +656,8 @@ class Floor:
 
     def _interrupt(self, reason: str, now: float) -> list[Action]:
         playout = self.playout
+        if self.reply is Reply.DRAINING and playout is not None and playout.all_reported():
+            return self._end_reply()  # there is nothing left of it to stop
         heard = playout.heard(now) if playout is not None else 0
         estimated = playout is not None and playout.estimated
         self.reply, self._deadline, self.ducked = Reply.IDLE, None, False

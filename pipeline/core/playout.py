@@ -10,6 +10,9 @@ real time from the first byte on, to stop while ducked and to wait when it has n
 
 from dataclasses import dataclass
 
+ROUNDING_MS = 2
+"""A report that close to the end means the end: clients round to whole milliseconds, also downwards."""
+
 
 @dataclass(slots=True)
 class Run:
@@ -54,6 +57,8 @@ class Playout:
         """The client says how much it has played. Never more than was sent, never backwards."""
         self._advance(now)
         played = min(max(0, round(played_ms * self.rate_hz / 1000)), self.sent)
+        if self.sent - played <= self.rate_hz * ROUNDING_MS // 1000:
+            played = self.sent
         if self.reported is not None and played < self.reported:
             return
         self.reported = played
@@ -67,7 +72,7 @@ class Playout:
     def heard(self, now: float) -> int:
         """Samples that reached the user's ear, as far as is known."""
         self._advance(now)
-        return self.reported if self.reported is not None else int(self._played)
+        return self.reported if self.reported is not None else round(self._played)
 
     @property
     def estimated(self) -> bool:

@@ -90,6 +90,13 @@ class Recognizer:
         """Whether somebody waits for a settled or final text."""
         return any(u.asked for u in self._utterances.values())
 
+    @property
+    def partial_in_s(self) -> float | None:
+        """How long until a partial may be decoded; None = there is nothing new to decode."""
+        if all(u.unseen_bytes < PARTIAL_BYTES for u in self._utterances.values()):
+            return None
+        return max(0.0, self._next_partial_at - time.monotonic())
+
     def take(self, note: Note) -> None:
         """Note what a message says; decodes nothing."""
         if note.kind == OPEN:
@@ -208,7 +215,11 @@ def work(link: Link, settings: dict[str, Any]) -> None:
     link.ready({"is_multilingual": recognizer.is_multilingual})
     while True:
         if not recognizer.has_work:
-            recognizer.take(link.next())
+            pause_s = recognizer.partial_in_s
+            if pause_s is None:
+                recognizer.take(link.next())
+            else:
+                link.wait(pause_s)
         notes = link.poll()
         while notes:
             recognizer.take(notes.popleft())
