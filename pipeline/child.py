@@ -50,6 +50,7 @@ class Child:
         self._on_note, self._on_lost = on_note, on_lost
         self._max_unsent_bytes = max_unsent_bytes
         self._life: _Life | None = None
+        self._dead: _Life | None = None  # the one before, until it is reaped
         self._keeper: asyncio.Task[None] | None = None
         self._started: asyncio.Future[None] | None = None
 
@@ -96,28 +97,42 @@ class Child:
         if keeper is not None:
             keeper.cancel()
             await asyncio.gather(keeper, return_exceptions=True)
-        life, self._life = self._life, None
-        if life is not None:
-            await life.aclose(deadline_s)
+        for life in (self._dead, self._life):
+            if life is not None:
+                await life.aclose(deadline_s)
+        self._dead = self._life = None
         if self._started is not None and self._started.done() and not self._started.cancelled():
             self._started.exception()  # `start` was cancelled: nobody else looks at it
 
     async def _keep(self) -> None:
         loop = asyncio.get_running_loop()
         deaths = 0
+        life = self._spawn()
         while True:
             since = loop.time()
-            self._life = life = _Life(self.module, json.dumps(self._settings), self._take)
             await life.connect()
             reason = await asyncio.shield(life.lost)
             if self._started is not None and not self._started.done():
                 sentence = life.refused or f"{self.module} could not start: {reason}"
                 self._started.set_exception(ChildFailed(sentence))
                 return
+            deaths = 1 if loop.time() - since > STEADY_S else deaths + 1
+            delay_s = RESTART_S[min(deaths, len(RESTART_S)) - 1]
+            self._dead = life
+            if delay_s == 0:
+                self._spawn()  # before anybody hears of the death: what is sent next already goes to it
             self._on_lost(life.refused or reason)
             await life.aclose(0.2)
-            deaths = 0 if loop.time() - since > STEADY_S else deaths + 1
-            await asyncio.sleep(RESTART_S[min(max(deaths - 1, 0), len(RESTART_S) - 1)])
+            self._dead = None
+            if delay_s > 0:
+                await asyncio.sleep(delay_s)
+                self._spawn()
+            assert self._life is not None
+            life = self._life
+
+    def _spawn(self) -> "_Life":
+        self._life = _Life(self.module, json.dumps(self._settings), self._take)
+        return self._life
 
     def _take(self, note: Note) -> None:
         if note.kind == READY:

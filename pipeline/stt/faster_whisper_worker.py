@@ -31,11 +31,9 @@ from pipeline.stt.messages import (
     SETTLE,
     SETTLED,
 )
+from pipeline.stt.window import RATE_HZ, WINDOW_S, quiet_moment
 from pipeline.worker import Link, Note, Refused, run
 
-RATE_HZ = 16_000
-WINDOW_S = 26  # Whisper's own is 30: what is shorter costs it the same
-CUT_FROM_S, CUT_TO_S = 14, 24  # where in a full window to look for a quiet moment
 PARTIAL_BYTES = 300 * BYTES_PER_MS  # a word or so: decoding oftener finds nothing new
 TAIL_MS = 100  # silence kept after the speech: cut tight, the last word suffers
 # Whisper takes 448 tokens in all, and a token can be a single byte: 100 + 100 + 224 always fit.
@@ -194,15 +192,6 @@ class Recognizer:
     def _tell(self, kind: int, ident: int, utterance: Utterance, number: int = 0) -> None:
         fields = {"text": utterance.text, "language": utterance.language or None, "number": number}
         self._link.send(kind, ident, json.dumps(fields).encode())
-
-
-def quiet_moment(pcm: bytes | bytearray) -> int:
-    """Where to cut a full window: the byte in the middle of its quietest 200 ms, well inside it."""
-    samples = np.frombuffer(bytes(pcm[: CUT_TO_S * RATE_HZ * 2]), "<i2")[CUT_FROM_S * RATE_HZ :]
-    step = RATE_HZ // 50
-    frames = samples[: len(samples) - len(samples) % step].reshape(-1, step).astype(np.float32)
-    energy = np.convolve((frames * frames).mean(axis=1), np.ones(10), mode="valid")
-    return (CUT_FROM_S * RATE_HZ + (int(energy.argmin()) + 5) * step) * 2
 
 
 def _join(before: str, after: str) -> str:

@@ -85,7 +85,9 @@ class Espeak:
         self._tags = {tag.lower(): file for tag, _, file, _ in facts["voices"]}
         variants = {file.removeprefix("!v/"): gender for _, _, file, gender in facts["variants"]}
         self._variants = {variant.lower(): variant for variant in variants}
-        plain_ones = [VoiceInfo(tag, name, tag, gender) for tag, name, _, gender in facts["voices"]]
+        # Two voices of one language tag are listed once: the tag is what we call them by.
+        named = {tag.lower(): VoiceInfo(tag, name, tag, gender) for tag, name, _, gender in facts["voices"]}
+        plain_ones = list(named.values())
         coloured = [
             VoiceInfo(f"{v.id}+{variant}", f"{v.name}, {variant}", v.language, variants[variant])
             for v in plain_ones

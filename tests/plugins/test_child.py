@@ -118,7 +118,7 @@ async def test_a_child_that_stops_reading_is_killed_and_replaced() -> None:
 
 async def test_a_worker_that_cannot_run_says_why() -> None:
     child = Ears().child(refuse="The model is missing; fetch it.")
-    with pytest.raises(ChildFailed, match="The model is missing; fetch it."):
+    with pytest.raises(ChildFailed, match=r"The model is missing; fetch it\."):
         await child.start()
     await child.aclose()
 

@@ -25,7 +25,7 @@ def build(folder: Path, *, multilingual: bool = False, seed: int = 1) -> Path:
     folder.mkdir(parents=True)
     vocabulary = _vocabulary(multilingual)
     ids = {token: i for i, token in enumerate(vocabulary)}
-    spec = _spec(len(vocabulary), seed)
+    spec = _spec(len(vocabulary), ids["<|endoftext|>"] + 1, seed)
     spec.register_vocabulary(vocabulary)
     spec.config.suppress_ids = []
     spec.config.suppress_ids_begin = [ids["<|endoftext|>"]]
@@ -55,7 +55,7 @@ def _tokenizer(ids: dict[str, int]) -> tokenizers.Tokenizer:
     return tokenizer
 
 
-def _spec(vocabulary_size: int, seed: int) -> Any:
+def _spec(vocabulary_size: int, sayable: int, seed: int) -> Any:
     spec = whisper_spec.WhisperSpec(1, HEADS, 1, HEADS)
     random = np.random.default_rng(seed)
 
@@ -83,7 +83,8 @@ def _spec(vocabulary_size: int, seed: int) -> Any:
     decoder.embeddings.weight = random.normal(0, 0.4, (vocabulary_size, WIDTH)).astype(np.float32)
     decoder.position_encodings.encodings = random.normal(0, 0.4, (448, WIDTH)).astype(np.float32)
     norm(decoder.layer_norm)
-    decoder.projection.weight = decoder.embeddings.weight
+    decoder.projection.weight = decoder.embeddings.weight.copy()
+    decoder.projection.weight[sayable:] = 0  # words win over the special tokens, so that there is always text
     body(decoder.layer[0])
     cross = decoder.layer[0].attention
     norm(cross.layer_norm)

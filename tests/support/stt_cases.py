@@ -1,0 +1,56 @@
+"""One way to run each transcriber plug-in for the conformance suite. A new plug-in adds its line here."""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pipeline import plugins
+from pipeline.contracts import Env
+from tests.support.tiny_whisper import build
+
+Opening = Callable[[Path], AbstractAsyncContextManager[Any]]
+
+
+@dataclass(frozen=True)
+class Case:
+    """How to get a warm engine, and what it is known to hear in `goforward.wav` (None = anything)."""
+
+    open: Opening
+    hears: str | None = None
+
+
+def local(name: str, **values: Any) -> Opening:
+    """An engine that needs nothing but this machine."""
+
+    @asynccontextmanager
+    async def opened(folder: Path) -> AsyncIterator[Any]:
+        del folder
+        async with _warm(plugins.build("stt", name, values, Env())) as engine:
+            yield engine
+
+    return opened
+
+
+@asynccontextmanager
+async def _tiny_whisper(folder: Path) -> AsyncIterator[Any]:
+    model = build(folder / "tiny-whisper")
+    async with _warm(plugins.build("stt", "faster-whisper", {"model": str(model)}, Env())) as engine:
+        yield engine
+
+
+@asynccontextmanager
+async def _warm(engine: Any) -> AsyncIterator[Any]:
+    await engine.warm()
+    try:
+        yield engine
+    finally:
+        await engine.aclose()
+
+
+CASES: dict[str, Case] = {
+    "scripted": Case(local("scripted", text=["go forward ten meters"], final_ms=20), "go forward ten meters"),
+    "pocketsphinx": Case(local("pocketsphinx", workers=1), "go forward ten meters"),
+    "faster-whisper": Case(_tiny_whisper),
+}
