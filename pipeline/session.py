@@ -158,6 +158,7 @@ class Session:
             self.emit,
             self._run,
             self._now,
+            self._arm,
             self._spawn,
             self.minutes,
             toolbox,
@@ -169,7 +170,7 @@ class Session:
         self.speaking = Speaking(mouth, lambda: self.floor, self._voice)
         self._frame_at = now
         self._began = restored is not None
-        """Something was said, typed or started: too late for `start`."""
+        """Something was said by either side, typed or started: too late for `start`."""
         self._greet_at: float | None = None
         self._greeted = restored is not None
         self._active_at = now
@@ -185,7 +186,6 @@ class Session:
         if self.ended or (floor.hold_to_talk and not floor.pressed):
             return
         now = self._now()
-        self._began = True
         minutes = self.minutes
         minutes.recorder.user_audio(minutes.timeline.place(len(pcm) // 2, now), pcm)
         behind = len(pcm)
@@ -327,7 +327,7 @@ class Session:
     def _perform(self, action: Action) -> None:
         match action:
             case act.SpeechStarted():
-                self._greeted, self._greet_at = True, None
+                self._greeted, self._greet_at, self._began = True, None, True
                 self.emit({"type": "speech.started", "at_ms": action.at_ms})
             case act.SpeechStopped():
                 self.emit({"type": "speech.stopped", "at_ms": action.at_ms})
@@ -428,7 +428,8 @@ class Session:
             why=why,
         )
         self._run(actions)
-        if text and text != self._partial and not transcript.final and not self.floor.replying:
+        late = transcript.final or (self.floor.is_settled(utterance) and not transcript.settled)
+        if text and text != self._partial and not late and not self.floor.replying:
             self._partial = text
             self.emit({"type": "transcription", "turn": self.floor.turn + 1, "text": text, "final": False})
         self._arm()
@@ -447,7 +448,7 @@ class Session:
     def _start(self, event: Event) -> None:
         setup = self.setup
         if self._began:
-            message = "start must come before the first audio, message or start."
+            message = "start must come before anything was said, typed or started."
             self.emit({"type": "error", "code": "too_late", "message": message, "fatal": False})
             return
         self._began = True
@@ -468,7 +469,7 @@ class Session:
         self._greet_at = None
         if self._greeted:
             return
-        self._greeted = True
+        self._greeted = self._began = True
         if self.setup.greeting:
             self.say(self.setup.greeting, "welcome")
 

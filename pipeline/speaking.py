@@ -35,6 +35,7 @@ class Mouth:
     emit: Callable[[Event], None]
     run: Callable[[Actions], None]
     now: Callable[[], float]
+    arm: Callable[[], None]
     spawn: Spawn
     minutes: Minutes
     toolbox: Toolbox
@@ -53,6 +54,8 @@ class Speaking:
         self._canned: tuple[str, str] = ("", "")
         self._clock: TurnClock | None = None
         self.current: Reply | None = None
+        self._played: Reply | None = None
+        """The last reply, when it ended by the clock and its client may still report so."""
         self.pump_at: float | None = None
         """When play-out will have made room for more."""
         self.attached = False
@@ -130,8 +133,12 @@ class Speaking:
         playout = self._floor().playout
         runs = playout.heard_runs(now) if playout is not None else []
         self._mouth.minutes.agent(reply, now, None, runs, {})
-        if playout is not None and playout.all_reported() and reply.turn and not reply.kind:
-            self._meter(reply, now, played=True)
+        self._played = None
+        if playout is not None and reply.turn and not reply.kind:
+            if playout.all_reported():
+                self._meter(reply, now, played=True)
+            else:
+                self._played = reply
         self._settle_bill(reply, now)
         self._cancel(reply)
         self.current = None
@@ -145,6 +152,7 @@ class Speaking:
     def on_playback(self, response_id: str, played_ms: float) -> None:
         reply, floor = self.current, self._floor()
         if reply is None or reply.response_id != response_id:
+            self._on_late_playback(response_id, played_ms)
             return
         now = self._mouth.now()
         self._mouth.minutes.note("playback", now, {"response_id": response_id, "played_ms": played_ms})
@@ -153,6 +161,13 @@ class Speaking:
             reply.forget_heard(floor.playout.heard(now))
             self._mouth.run(actions)
         self.pump()
+
+    def _on_late_playback(self, response_id: str, played_ms: float) -> None:
+        """A report about a reply that was taken as played already, by the clock."""
+        reply = self._played
+        if reply is not None and reply.response_id == response_id and played_ms + 2 >= reply.ms(reply.made):
+            self._played = None
+            self._meter(reply, self._mouth.now(), played=True)
 
     def on_lost(self) -> None:
         """Nobody is there: take back what was sent and not heard. Call after `floor.on_lost`."""
@@ -217,9 +232,11 @@ class Speaking:
     def on_failed(self, reply: Reply, error: LlmError | TtsError) -> None:
         """The chain is at its end. A lost voice goes on in writing; a lost mind apologizes."""
         mouth = self._mouth
-        if not reply.held:
-            code = f"{error.stage}_failed"
-            mouth.emit({"type": "error", "code": code, "message": error.user_message, "fatal": False})
+        trouble = {"code": f"{error.stage}_failed", "message": error.user_message, "fatal": False}
+        if reply.held:
+            reply.trouble = trouble  # nobody knows of this reply yet
+        else:
+            mouth.emit({"type": "error", **trouble})
         if isinstance(error, LlmError):
             mouth.run(self._floor().on_reply_failed(reply.number, error.stage, mouth.now()))
 
@@ -247,6 +264,7 @@ class Speaking:
         if reply.finished and not reply.waiting and not reply.closed:
             self._finish_sending(reply)
             self._mouth.run(floor.on_generated(reply.number, now))
+        self._mouth.arm()
 
     def _send_audio(self, reply: Reply, floor: Floor, now: float) -> None:
         rate_hz = reply.voice.rate_hz
@@ -305,6 +323,8 @@ class Speaking:
         self.current = reply
         reply.begun = True
         self._mouth.emit({"type": "response.begin", "turn": reply.turn, "response_id": reply.response_id})
+        if reply.trouble:
+            self._mouth.emit({"type": "error", **reply.trouble})
         reply.committed.set()
 
     def _show(self, reply: Reply) -> None:

@@ -70,7 +70,7 @@ class Vad:
 
     plugin: str = "webrtc"
     mode: Annotated[int, Range(0, 3)] = 2
-    start_ms: Annotated[int, Range(20, 2000)] = 160
+    start_ms: Annotated[int, Range(20, 2000)] = 120
     stop_ms: Annotated[int, Range(20, 60_000)] = 500
     prefix_ms: Annotated[int, Range(0, 5000)] = 300
     options: Options = field(default_factory=dict)

@@ -5,7 +5,7 @@ swallow each other. It counts frames, never time: a burst of audio is judged lik
 
     frames   . . x x x x x x x x . x x . . . . . . . . x . . . . .
     edges        ^onset    ^start        ^pause         (a click: no resume)
-             DUCK after 60 ms of voice   PAUSE after 100 ms of silence
+             DUCK after 40 ms of voice   PAUSE after 100 ms of silence
 """
 
 from dataclasses import dataclass
@@ -13,8 +13,8 @@ from enum import IntEnum
 
 FRAME_MS = 20
 
-ONSET_MS = 60
-"""Voice after which a reply is ducked: three frames; a click is one or two."""
+ONSET_MS = 40
+"""Voice after which a reply is ducked: two frames. A click is one, and the detector smooths already."""
 PAUSE_MS = 100
 """Silence after which the utterance's text is asked for: longer than a stop consonant's closure (~80 ms)."""
 FADE_MS = 200
@@ -38,7 +38,7 @@ class Edge(IntEnum):
 class Timing:
     """The points on the counters and on the clock. All in milliseconds but the word count."""
 
-    start_ms: int = 160
+    start_ms: int = 120
     stop_ms: int = 500
     prefix_ms: int = 300
     min_silence_ms: int = 300

@@ -96,6 +96,7 @@ class Heard:
     text: str = ""
     ready: bool = False  # settled or final, with no speech since
     ready_at: float = 0.0
+    failed: bool = False  # by every recognizer there is
     complete: float = 0.5
     why: str = ""
 
@@ -164,6 +165,11 @@ class Floor:
         """A reply has the floor."""
         return self._is_replying()
 
+    def is_settled(self, utterance: int) -> bool:
+        """The utterance's text covers everything that was said so far, or it is gone."""
+        heard = self._draft.utterances.get(utterance)
+        return heard is None or heard.ready
+
     @property
     def idle(self) -> bool:
         """Nobody has the floor, and nothing is owed."""
@@ -227,7 +233,7 @@ class Floor:
         """What an utterance's text is by now. `complete` and `why` are a turn detector's verdict on the
         whole turn's text. A late one, of an utterance that is gone, changes nothing."""
         heard = self._draft.utterances.get(utterance)
-        if heard is None or (heard.ready and not final and not settled):
+        if heard is None or heard.failed or (heard.ready and not final and not settled):
             return NOTHING
         if settled and not final and self.user is User.SPEAKING and utterance == self._utterance:
             settled = False  # it was asked for in a pause that is over
@@ -249,10 +255,8 @@ class Floor:
         heard = self._draft.utterances.get(utterance)
         if heard is None:
             return NOTHING
-        heard.ready, heard.ready_at = True, now
-        if self.user in (User.SPEAKING, User.PAUSE, User.ONSET):
-            return tuple(self._settle(now))  # the endpoint is still to come
-        return tuple(self._settle(now, failed=True))
+        heard.ready, heard.ready_at, heard.failed = True, now, True
+        return tuple(self._settle(now))
 
     # -- the reply --------------------------------------------------------------------------------------
 
@@ -342,7 +346,7 @@ class Floor:
             actions += self._end_of_speech(reason, now)
         for heard in self._draft.utterances.values():
             heard.ready = True
-        actions += self._commit(now, failed=False, answer=False)
+        actions += self._commit(now, answer=False)
         return tuple(actions)
 
     def on_lost(self, now: float) -> Actions:
@@ -395,8 +399,8 @@ class Floor:
         if self.reply is Reply.AWAITING_FINAL:
             for heard in self._draft.utterances.values():
                 if not heard.ready:
-                    heard.ready, heard.ready_at = True, now
-            actions += self._settle(now, failed=True)
+                    heard.ready, heard.ready_at, heard.failed = True, now, True
+            actions += self._settle(now)
         elif self.reply is Reply.DRAINING:
             actions += self._drain(now)
         elif self._is_replying():
@@ -431,7 +435,7 @@ class Floor:
         self._speech_at = now
         actions = self._discard("the user went on speaking")
         current = self._draft.utterances.get(self._utterance)
-        if current is not None:
+        if current is not None and not current.failed:
             current.ready = False
         return (*actions, *self._duck(now), *self._still_speaking(now))
 
@@ -532,7 +536,7 @@ class Floor:
 
     # -- inside: the turn -----------------------------------------------------------------------------------
 
-    def _settle(self, now: float, *, failed: bool = False) -> list[Action]:
+    def _settle(self, now: float) -> list[Action]:
         """Bring user and reply together after something changed."""
         draft = self._draft
         if not draft.utterances or self._is_replying():
@@ -548,7 +552,7 @@ class Floor:
                 self.reply = Reply.AWAITING_FINAL
                 self._deadline = now + self.timing.final_timeout_ms / 1000
             return []
-        return self._commit(now, failed=failed)
+        return self._commit(now)
 
     def _endpoint_if_due(self, silence_ms: float, now: float) -> list[Action]:
         """A verdict may have moved the limit below the silence there already is."""
@@ -576,7 +580,7 @@ class Floor:
         self.guess = Guess(self._replies, text)
         return [*actions, StartReply(self._replies, self.turn + 1, text, held=True)]
 
-    def _commit(self, now: float, *, failed: bool, answer: bool = True) -> list[Action]:
+    def _commit(self, now: float, *, answer: bool = True) -> list[Action]:
         draft, text = self._draft, self._draft.text()
         self._draft, self.reply, self._deadline = Draft(), Reply.IDLE, None
         closes: list[Action] = [
@@ -585,7 +589,7 @@ class Floor:
         ]
         if not text:
             closes += self._discard("nothing was recognized")
-            if failed:
+            if answer and any(h.failed for h in draft.utterances.values()):
                 closes.append(Apologize(self.turn + 1, "stt"))
             return closes
         self.turn += 1

@@ -178,27 +178,27 @@ def test_two_short_blips_are_no_utterance() -> None:
 def test_speaking_over_a_reply_ducks_it_at_once_and_interrupts_it_once() -> None:
     talk, reply = answered()
     talk.quiet(1000)
-    assert talk.speak(60) == [act.Duck(reply)]
-    actions = talk.speak(240)
+    assert talk.speak(40) == [act.Duck(reply)]
+    actions = talk.speak(260)
     assert kinds(actions) == ["SpeechStarted", "StartUtterance", "Interrupt"]
     interrupt = actions[-1]
     assert isinstance(interrupt, act.Interrupt)
     assert interrupt.reason == "300 ms of speech"
     assert interrupt.estimated
-    assert interrupt.heard_samples == round(1.06 * 24_000)  # play-out stopped at the duck
+    assert interrupt.heard_samples == round(1.04 * 24_000)  # play-out stopped at the duck
     assert kinds(talk.speak(1000)) == []
 
 
 def test_a_cough_ducks_and_the_reply_goes_on_where_it_stopped() -> None:
     talk, reply = answered()
     talk.quiet(1000)
-    talk.speak(120)
+    talk.speak(80)
     actions = talk.quiet(400)
     assert actions == [act.Unduck(reply, "too short to be speech")]
     assert talk.floor.reply is Reply.SPEAKING
     assert talk.floor.playout is not None
-    # 20 ms of the first voiced frames were still played, 320 ms of silence after the fade
-    assert talk.floor.playout.heard(talk.now) == round((1.0 + 0.06 + 0.2) * 24_000)
+    # it played until the second voiced frame, and again after the 200 ms of silence that made it nothing
+    assert talk.floor.playout.heard(talk.now) == round((1.0 + 0.04 + 0.2) * 24_000)
 
 
 def test_a_backchannel_is_dropped_and_the_reply_goes_on() -> None:
