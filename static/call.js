@@ -426,10 +426,15 @@ export class Call extends EventTarget {
     } else if (why === "ended" || why === "idle") {
       this.#finish(why);
     } else {
-      this.#teardown();
-      this.#set({ phase: "failed" });
-      this.#emit("problem", { problem: why });
+      this.giveUp(why);
     }
+  }
+
+  /** @param {string} problem why there can be no talk, or no more of it */
+  giveUp(problem) {
+    this.#teardown();
+    this.#set({ phase: "failed" });
+    this.#emit("problem", { problem });
   }
 
   #finish(reason) {

@@ -56,10 +56,9 @@ class Page {
     try {
       await this.call.start(wishes, { withMic, resumeToken: kept?.token });
     } catch (error) {
-      // No AudioContext, or its worklet did not load: nothing can be played here.
+      // No AudioContext at all, or its worklet could not be fetched: then the server is not there.
       console.warn("Parley: no sound:", error);
-      this.call.end();
-      this.#problem("sound");
+      this.call.giveUp("AudioWorkletNode" in globalThis ? "unreachable" : "sound");
     }
   }
 

@@ -5,6 +5,7 @@ so. Every page is watched: an error in its console, an exception or a breach of 
 fails the test that opened it.
 """
 
+import json
 import os
 import shutil
 import threading
@@ -17,8 +18,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Playwright, sync_playwright
+from playwright.sync_api import (
+    Browser,
+    BrowserContext,
+    ConsoleMessage,
+    Page,
+    Playwright,
+    WebSocket,
+    sync_playwright,
+)
 
+from tests.support.live import SCRIPTED, LiveServer
 from tests.support.speech import clip
 
 CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome") or ""
@@ -37,6 +47,10 @@ FLAGS = [
 ]
 FAKE_DEVICE = "--use-fake-device-for-media-stream"
 GRANTED = "--use-fake-ui-for-media-stream"
+
+
+REPLY = "I can tell you the time. I can also book appointments. What would you like to do today?"
+"""What the scripted agent answers: some three and a half seconds of its tone."""
 
 
 def silence(seconds: float) -> bytes:
@@ -58,10 +72,38 @@ class Talk:
     troubles: list[str] = field(default_factory=list)
     expected: list[str] = field(default_factory=list)
     """Parts of console errors that the test provokes."""
+    sent: list[dict[str, Any]] = field(default_factory=list)
+    received: list[dict[str, Any]] = field(default_factory=list)
+    """The JSON messages on the voice socket, as they went."""
+    frames: list[int] = field(default_factory=list)
+    """The sizes of the microphone's messages."""
 
     def watch(self) -> None:
         self.page.on("console", self._on_console)
+        self.page.on("websocket", self._on_socket)
         self.page.on("pageerror", lambda error: self.troubles.append(f"exception: {error}"))
+
+    def _on_socket(self, socket: WebSocket) -> None:
+        socket.on("framesent", self._on_sent)
+        socket.on("framereceived", self._on_received)
+
+    def _on_sent(self, payload: str | bytes) -> None:
+        if isinstance(payload, bytes):
+            self.frames.append(len(payload))
+        else:
+            self.sent.append(json.loads(payload))
+
+    def _on_received(self, payload: str | bytes) -> None:
+        if isinstance(payload, str):
+            self.received.append(json.loads(payload))
+
+    def told(self, kind: str) -> list[dict[str, Any]]:
+        """What the server said, by type."""
+        return [message for message in self.received if message["type"] == kind]
+
+    def said(self, kind: str) -> list[dict[str, Any]]:
+        """What the page said, by type."""
+        return [message for message in self.sent if message["type"] == kind]
 
     def _on_console(self, message: ConsoleMessage) -> None:
         if message.type == "error":
@@ -143,6 +185,15 @@ def _wav(folder: Path, pcm: bytes) -> Path:
         file.setframerate(RATE_HZ)
         file.writeframes(pcm + silence(3))
     return path
+
+
+@pytest.fixture(scope="session")
+def talking_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
+    """A server whose agent always hears and says the same; shared by all tests that leave it alone."""
+    folder = tmp_path_factory.mktemp("talking")
+    server = LiveServer(folder, {**SCRIPTED, "PARLEY_LLM__SCRIPTED__TEXT": REPLY})
+    yield server
+    server.stop()
 
 
 class _Site(SimpleHTTPRequestHandler):
