@@ -90,7 +90,7 @@ class _Slot:
     def __init__(self, plugin: str, module: str, settings: Mapping[str, Any]) -> None:
         self.plugin = plugin
         self.utterances: dict[int, Utterance] = {}
-        # A little behind the event loop, which must keep its 20 ms beat; not much, as people wait for the words.
+        # A little behind the event loop, which must keep its 20 ms beat; not much: people wait for the words.
         self.child = Child(
             module, {"nice": 2, **settings}, self._take, self._lost, max_unsent_bytes=MAX_UNSENT_BYTES
         )
