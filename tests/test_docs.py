@@ -144,7 +144,8 @@ def messages_in_the_source() -> set[str]:
     for path in (ROOT / "server" / "wire").glob("*.py"):
         if path.stem not in ("realtime", "twilio"):
             found |= set(re.findall(r'"type": "([a-z][a-z_.]*)"', path.read_text("utf-8")))
-    return {kind for kind in found if not kind.startswith("websocket.")} - {"audio"}  # ASGI's, and the codec's own
+    # without ASGI's own and the codec's decoded sound
+    return {kind for kind in found if not kind.startswith("websocket.")} - {"audio"}
 
 
 def test_every_message_is_documented() -> None:
