@@ -9,16 +9,13 @@
  * is skipped to the sample.
  */
 import { activity } from "./activity.js";
+import { Agent } from "./agent.js";
 import { Link } from "./link.js";
 import { MicError, Microphone } from "./microphone.js";
-import { Player } from "./player.js";
-import { Reply } from "./reply.js";
 import { say, voiceUrl } from "./wire.js";
 
-const REPORT_EVERY_MS = 200;
 const INTERRUPTED_SHOWN_MS = 1_200;
 const ANSWER_OWED_MS = 15_000; // "thinking" is not shown longer than this with no sign from the server
-const TEXT_ONLY_AFTER_MS = 4_000; // a whole text and still no sound: this reply has no voice
 const END_PATIENCE_MS = 10_000;
 
 /** @typedef {{mode: "open-mic" | "hold-to-talk", voice?: string, language?: string, response?: string}} Wishes */
@@ -40,20 +37,24 @@ export class Call extends EventTarget {
     };
     this.sessionId = "";
     this.attempt = 0;
-    this.underruns = 0;
     this.micLevel = 0;
-    this.voiceLevel = 0;
-    /** @type {Map<string, Reply>} */
-    this.replies = new Map();
-    /** @type {Reply | null} the one whose audio is arriving */
-    this.sounding = null;
-    this.reportedAt = 0;
-    this.begun = 0; // replies so far: a server that was restarted counts its ids anew
     this.owedBy = "";
+    this.agent = new Agent({
+      send: (message) => void this.link?.send(message),
+      begun: (reply) => this.#owe(reply.key),
+      changed: (reply) => this.#emit("reply", { reply }),
+      speaks: (speaks) => this.#set(speaks ? { speaks, waiting: false } : { speaks }),
+      closed: (reply) => this.#closed(reply),
+    });
   }
 
   get activity() {
     return activity(this.facts);
+  }
+
+  /** How loud the agent's voice is now, 0..1. */
+  get voiceLevel() {
+    return this.agent.level;
   }
 
   /** True while there is a talk to end. */
@@ -71,8 +72,10 @@ export class Call extends EventTarget {
   async start(wishes, { withMic, resumeToken = "" }) {
     this.wishes = wishes;
     this.#set({ phase: withMic ? "asking" : "connecting", mode: wishes.mode });
-    this.player ??= await Player.open(this.#playerEvents());
+    this.agent.textOnly = wishes.response === "text";
+    await this.agent.open();
     if (withMic && !(await this.openMic())) {
+      this.agent.close();
       if (this.facts.phase === "asking") this.#set({ phase: "idle" });
       return;
     }
@@ -88,13 +91,14 @@ export class Call extends EventTarget {
 
   /** Turn the microphone on, also in mid-talk. Emits `problem` when it can't. @returns {Promise<boolean>} */
   async openMic() {
-    if (!this.player) return false;
+    const context = this.agent.player?.context;
+    if (!context) return false;
     const events = {
       frame: (/** @type {ArrayBuffer} */ pcm, /** @type {number} */ level) => this.#micFrame(pcm, level),
       lost: () => this.#micLost(),
     };
     try {
-      const mic = await Microphone.open(this.player.context, events);
+      const mic = await Microphone.open(context, events);
       if (this.facts.phase === "ended" || this.facts.phase === "idle") {
         mic.close();
         return false;
@@ -118,7 +122,7 @@ export class Call extends EventTarget {
 
   press() {
     if (this.facts.mode !== "hold-to-talk" || this.facts.held || this.facts.phase !== "live" || !this.mic) return;
-    this.player?.pause("held");
+    this.agent.player?.pause("held");
     this.link?.send(say.talkBegin());
     this.#set({ held: true });
   }
@@ -128,7 +132,7 @@ export class Call extends EventTarget {
     this.link?.send(say.talkEnd());
     this.#set({ held: false });
     this.#owe("user");
-    this.player?.resume("held");
+    this.agent.player?.resume("held");
   }
 
   interrupt() {
@@ -146,7 +150,7 @@ export class Call extends EventTarget {
   end() {
     if (!this.isOpen) return;
     this.#closeMic();
-    this.player?.flush();
+    this.agent.player?.flush();
     if (this.link?.send(say.end())) {
       this.#set({ phase: "ending", held: false });
       this.endTimer = setTimeout(() => this.#finish("unanswered"), END_PATIENCE_MS);
@@ -162,7 +166,7 @@ export class Call extends EventTarget {
 
   /** The page became visible again, or was touched: sound may need a push. */
   wake() {
-    this.player?.wake();
+    this.agent.player?.wake();
   }
 
   // -- the microphone --------------------------------------------------------------------------------------
@@ -186,71 +190,10 @@ export class Call extends EventTarget {
     this.#set({ hasMic: false, held: false });
   }
 
-  // -- the agent's voice -----------------------------------------------------------------------------------
-
-  /** @returns {import("./player.js").PlayerEvents} */
-  #playerEvents() {
-    return {
-      started: (id, atMs) => this.#firstSound(id, atMs),
-      progress: (id, playedMs, level) => this.#played(id, playedMs, level),
-      paused: (id, playedMs) => this.#report(id, playedMs),
-      drained: (id, playedMs) => this.#drained(id, playedMs),
-      underrun: (underruns) => {
-        this.underruns = underruns;
-      },
-    };
-  }
-
-  #firstSound(id, atMs) {
-    const reply = this.replies.get(id);
-    if (!reply) return;
-    if (reply.firstByteAt !== null) reply.firstSoundMs ??= Math.max(0, Math.round(atMs - reply.firstByteAt));
-    this.#set({ speaks: true, waiting: false });
-    this.#emit("reply", { reply });
-  }
-
-  #played(id, playedMs, level) {
-    const reply = this.replies.get(id);
-    this.voiceLevel = this.player?.isPaused ? 0 : level;
-    if (!reply || reply.done) return;
-    reply.playedMs = playedMs;
-    this.#emit("reply", { reply });
-    if (performance.now() - this.reportedAt >= REPORT_EVERY_MS) this.#report(id, playedMs);
-  }
-
-  #report(id, playedMs) {
-    const reply = this.replies.get(id);
-    if (!reply || reply.done) return;
-    reply.playedMs = playedMs;
-    this.reportedAt = performance.now();
-    this.link?.send(say.playback(id, playedMs));
-  }
-
-  #drained(id, playedMs) {
-    const reply = this.replies.get(id);
-    this.voiceLevel = 0;
-    if (!reply || reply.done) return;
-    // Rounding of rates must not leave the last word unheard: the whole was played.
-    this.#report(id, Math.max(playedMs, reply.durationMs ?? 0));
-    this.#close(reply);
-    if (this.closing) this.#finish(this.closing);
-  }
-
-  #close(reply) {
-    reply.done = true;
-    if (this.sounding === reply) this.sounding = null;
-    clearTimeout(reply.voiceTimer);
-    const others = [...this.replies.values()].some((one) => one.hasAudio && !one.done);
-    // Cut off by a typed message: the answer to that is owed now.
-    const waiting = this.facts.waiting && reply.cut !== null && this.owedBy !== reply.key;
-    this.#set({ speaks: others && this.facts.speaks, waiting });
-    this.#emit("reply", { reply });
-  }
-
   // -- the server's messages -------------------------------------------------------------------------------
 
   #receive(message) {
-    const handler = this.handlers[message.type];
+    const handler = this.handlers[message.type] ?? this.agent.handlers[message.type];
     if (handler) handler(message);
   }
 
@@ -261,15 +204,6 @@ export class Call extends EventTarget {
     "speech.stopped": () => this.#set({ userSpeaks: false }),
     transcription: (m) => this.#transcription(m),
     user_message: (m) => this.#emit("user", { turn: m.turn, text: m.text, final: true }),
-    "response.begin": (m) => this.#begin(m.response_id, m.turn),
-    agent_response: (m) => this.#agentText(m),
-    "audio.begin": (m) => this.#audioBegin(m),
-    "audio.mark": (m) => this.#mark(m),
-    audio: (m) => this.#audio(m.pcm),
-    "audio.end": (m) => this.#audioEnd(m),
-    duck: () => this.player?.pause("duck"),
-    unduck: () => this.player?.resume("duck"),
-    interrupted: (m) => this.#interrupted(m),
     "tool.call": (m) => this.#emit("tool", { id: m.id, name: m.name, arguments: m.arguments }),
     "tool.result": (m) => this.#emit("tool", { id: m.id, name: m.name, result: m.result, error: m.error }),
     "turn.metrics": (m) => this.#emit("metrics", m),
@@ -284,18 +218,11 @@ export class Call extends EventTarget {
     this.attempt = 0;
     if (!message.resumed && this.wishes) this.link?.send(say.start(this.wishes));
     // A socket that was lost took the end of a held button with it.
-    this.player?.resume("duck");
+    this.agent.player?.resume("duck");
     const mode = message.resumed && message.mode ? message.mode : this.facts.mode;
     this.#set({ phase: "live", mode, userSpeaks: false });
     this.#emit("connected", { ...message, back });
-    if (message.response) this.#goOn(message.response);
-  }
-
-  /** The reply that was under way when the connection went. */
-  #goOn({ response_id: id, turn, text, final }) {
-    if (this.replies.has(id)) return; // this page knows it; what it missed follows as messages
-    this.#begin(id, turn);
-    this.#agentText({ response_id: id, turn, text, final });
+    if (message.response) this.agent.goOn(message.response);
   }
 
   #transcription(message) {
@@ -317,78 +244,15 @@ export class Call extends EventTarget {
     this.owedTimer = setTimeout(() => this.#set({ waiting: false }), ANSWER_OWED_MS);
   }
 
-  #begin(id, turn) {
-    const reply = new Reply(id, turn, `${id}/${(this.begun += 1)}`);
-    this.replies.set(id, reply);
-    this.#owe(reply.key);
-    return reply;
-  }
-
-  #reply(id, turn) {
-    return this.replies.get(id) ?? this.#begin(id, turn);
-  }
-
-  #agentText(message) {
-    const reply = this.#reply(message.response_id, message.turn);
-    if (reply.done && reply.cut) return;
-    reply.say(message.text || "", message.final === true);
-    if (reply.textFinal && !reply.hasAudio && !reply.done) {
-      const patience = this.wishes?.response === "text" ? 0 : TEXT_ONLY_AFTER_MS;
-      reply.voiceTimer = setTimeout(() => {
-        if (!reply.hasAudio && !reply.done) this.#close(reply);
-      }, patience);
-    }
-    this.#emit("reply", { reply });
-  }
-
-  #audioBegin(message) {
-    const reply = this.#reply(message.response_id, message.turn ?? 0);
-    const offset = message.offset_ms || 0;
-    clearTimeout(reply.voiceTimer);
-    reply.hasAudio = true;
-    reply.receivedMs = offset;
-    this.sounding = reply.cut ? null : reply;
-    this.soundingRate = message.rate;
-    if (!reply.cut) this.player?.begin(reply.id, message.rate, offset, Math.max(0, reply.playedMs - offset));
-  }
-
-  #mark(message) {
-    const { response_id: id, text_start: textStart, text_end: textEnd, start_ms: startMs } = message;
-    this.replies.get(id)?.mark({ textStart, textEnd, startMs });
-  }
-
-  #audio(pcm) {
-    const reply = this.sounding;
-    if (!reply) return; // what is left of an interrupted reply
-    reply.firstByteAt ??= performance.now();
-    reply.receivedMs += (pcm.byteLength / 2 / this.soundingRate) * 1000;
-    this.player?.push(reply.id, pcm);
-  }
-
-  #audioEnd(message) {
-    const reply = this.replies.get(message.response_id);
-    if (!reply || reply.done) return;
-    reply.durationMs = message.duration_ms ?? reply.receivedMs;
-    this.player?.end(reply.id);
-  }
-
-  #interrupted(message) {
-    const reply = this.replies.get(message.response_id);
-    this.player?.flush(message.response_id);
-    this.player?.resume("duck");
-    if (!reply || reply.cut) return;
-    reply.cut = {
-      heardText: message.heard_text || "",
-      reason: message.reason || "",
-      estimated: message.estimated === true,
-    };
-    this.voiceLevel = 0;
-    this.#close(reply);
-    if (this.closing) {
+  /** A reply is over: heard to its end, without sound, or cut off. */
+  #closed(reply) {
+    if (this.closing && !this.agent.isSpeaking) {
       this.#finish(this.closing);
       return;
     }
-    this.#set({ justInterrupted: !this.facts.waiting, speaks: false });
+    // Cut off by a typed message: the answer to that is owed now.
+    const waiting = this.facts.waiting && reply.cut !== null && this.owedBy !== reply.key;
+    this.#set({ waiting, justInterrupted: reply.cut !== null && !waiting });
     clearTimeout(this.interruptedTimer);
     this.interruptedTimer = setTimeout(() => this.#set({ justInterrupted: false }), INTERRUPTED_SHOWN_MS);
   }
@@ -400,11 +264,10 @@ export class Call extends EventTarget {
 
   /** The server said goodbye; when it was the agent's decision, its last words are played out first. */
   #ended(message) {
-    const speaking = [...this.replies.values()].some((one) => one.hasAudio && !one.done);
     this.sessionId = message.session_id || this.sessionId;
     this.closing = message.reason || "ended";
     clearTimeout(this.endTimer);
-    if (this.facts.phase === "ending" || !speaking) this.#finish(this.closing);
+    if (this.facts.phase === "ending" || !this.agent.isSpeaking) this.#finish(this.closing);
     else this.#closeMic();
   }
 
@@ -412,17 +275,20 @@ export class Call extends EventTarget {
 
   #down(attempt) {
     if (this.closing) return;
+    if (this.facts.phase === "ending") {
+      this.#finish("unanswered"); // the server heard the wish, or ends the talk by itself
+      return;
+    }
     this.attempt = attempt;
     if (this.facts.held) this.#set({ held: false });
-    this.player?.resume("held");
+    this.agent.player?.resume("held");
     this.#set({ phase: this.sessionId ? "reconnecting" : "connecting", userSpeaks: false, waiting: false });
   }
 
   #over(why) {
     if (this.closing) {
-      // The last words are still playing; `#drained` finishes the talk.
-      const speaking = [...this.replies.values()].some((one) => one.hasAudio && !one.done);
-      if (!speaking) this.#finish(this.closing);
+      // If the last words are still playing, `#closed` finishes the talk.
+      if (!this.agent.isSpeaking) this.#finish(this.closing);
     } else if (why === "ended" || why === "idle") {
       this.#finish(why);
     } else {
@@ -440,18 +306,15 @@ export class Call extends EventTarget {
   #finish(reason) {
     if (this.facts.phase === "ended") return;
     this.#teardown();
-    this.#set({ phase: "ended" });
+    this.#set({ phase: this.sessionId ? "ended" : "idle" });
     this.#emit("ended", { sessionId: this.sessionId, reason });
   }
 
   #teardown() {
     for (const timer of [this.endTimer, this.owedTimer, this.interruptedTimer]) clearTimeout(timer);
-    for (const reply of this.replies.values()) clearTimeout(reply.voiceTimer);
     this.link?.close();
     this.#closeMic();
-    void this.player?.close();
-    this.player = undefined;
-    this.voiceLevel = 0;
+    this.agent.close();
     this.#set({ speaks: false, waiting: false, userSpeaks: false, justInterrupted: false });
   }
 

@@ -139,14 +139,10 @@ class Page {
   #ended({ sessionId, reason }) {
     this.#forget();
     clear("connection");
-    announceState(t("say.ended"));
     this.#show();
-    if (document.activeElement === document.body || !byId("end").checkVisibility()) byId("orb").focus();
-    if (!sessionId) {
-      this.talked = !this.conversation.isEmpty;
-      this.#show();
-      return;
-    }
+    byId("orb").focus(); // the button that ended it is gone
+    if (!sessionId) return; // called off before it began
+    announceState(t("say.ended"));
     const said = !this.conversation.isEmpty;
     void showDownloads({ sessionId, reason, summary: this.summary, said }).then(() => this.conversation.toEnd(true));
   }

@@ -132,7 +132,9 @@ def test_a_connection_that_breaks_in_a_reply_resumes_it_without_repeating(
     )
     talk.page.evaluate("sockets.at(-1).onclose({code: 1006, reason: ''})")
     talk.until("reconnecting")
-    talk.until("speaking")
+    talk.page.wait_for_function(
+        "() => document.querySelector('.line.agent:nth-child(3) .said').textContent.length > 120"
+    )
     begun = [m for m in talk.told("audio.begin") if m.get("offset_ms")]
     assert begun[-1]["offset_ms"] > 1000
     told = talk.told("response.begin")[-1]["response_id"]
