@@ -1,4 +1,4 @@
-"""A session's ears: keeps the audio before an onset, opens a transcriber per utterance, reads what it says."""
+"""A session's ears: keeps the audio before an onset, opens a transcriber per utterance, reads its text."""
 
 import asyncio
 from collections import deque

@@ -121,25 +121,35 @@ class Minutes:
         self.dialogue.user(text)
         self._add(message, now)
 
+    def agent_sent(self, reply: Reply, now: float) -> None:
+        """All of a reply has been sent: it is written down now, lest a crash lose it while it plays."""
+        if reply.text:
+            reply.message = self._add(self._agent_message(reply), now)
+
     def agent(
         self, reply: Reply, now: float, heard: str | None, runs: Sequence[Run], extra: Mapping[str, Any]
     ) -> None:
         """What became of a reply. `heard` is None when it was heard to its end."""
-        message: dict[str, Any] = {"role": "assistant", "content": reply.text, "turn": reply.turn}
-        if reply.kind:
-            message["type"] = reply.kind
+        fate: dict[str, Any] = {}
         if heard is not None:
-            message |= {"interrupted": True, "heard": heard, **extra}
+            fate |= {"interrupted": True, "heard": heard, **extra}
         if runs:
             name = self._next_file("agent")
             placed = [[r.offset, r.count, self.timeline.at(r.at)] for r in runs]
             last = placed[-1][2] + placed[-1][1] * 16_000 // reply.voice.rate_hz
-            message |= {"start_ms": placed[0][2] // 16, "end_ms": last // 16, "audio": name}
-            placed_entry = {"reply_id": reply.response_id, "file": name, "rate_hz": reply.voice.rate_hz}
-            self.note("placed", now, {**placed_entry, "runs": placed})
+            fate |= {"start_ms": placed[0][2] // 16, "end_ms": last // 16, "audio": name}
+            entry = {"reply_id": reply.response_id, "file": name, "rate_hz": reply.voice.rate_hz}
+            self.note("placed", now, {**entry, "runs": placed})
         self.dialogue.assistant(reply.text if heard is None else heard)
-        if reply.text:
-            self._add(message, now)
+        if reply.message:
+            self._messages[reply.message - 1].update(fate)
+            self.note("message", now, {"n": reply.message, **fate})
+        elif reply.text:
+            self._add({**self._agent_message(reply), **fate}, now)
+
+    def _agent_message(self, reply: Reply) -> dict[str, Any]:
+        kind = {"type": reply.kind} if reply.kind else {}
+        return {"role": "assistant", "content": reply.text, "turn": reply.turn, **kind}
 
     def tool(self, call: ToolCall, result: Mapping[str, Any], now: float) -> None:
         """A tool ran. Written down also when the caller has barged in meanwhile."""
@@ -153,10 +163,12 @@ class Minutes:
         }
         self._add(message, now)
 
-    def _add(self, message: dict[str, Any], now: float) -> None:
+    def _add(self, message: dict[str, Any], now: float) -> int:
+        """Write a message down. Returns its number."""
         message["time"] = iso(self._wall())
         self._messages.append(message)
         self.note("message", now, {"n": len(self._messages), **message})
+        return len(self._messages)
 
     def _next_file(self, role: str) -> str:
         self._files += 1

@@ -113,6 +113,8 @@ class Reply:
     """All text and audio is there."""
     metered: bool = False
     """`turn.metrics` was sent."""
+    message: int = 0
+    """Its number in the minutes, once it is written down."""
     trouble: dict[str, object] = field(default_factory=dict)
     """An error that the client is to be told of once the reply has the floor."""
     charged: bool = False

@@ -310,11 +310,15 @@ class Speaking:
         if reply.closed:
             return
         reply.closed = True
+        if not reply.message:
+            self._mouth.minutes.agent_sent(reply, self._mouth.now())
         if reply.audio_begun:
             duration = round(reply.ms(reply.made))
             self._mouth.emit({"type": "audio.end", "response_id": reply.response_id, "duration_ms": duration})
         if reply.turn and not reply.kind and not reply.metered:
             self._meter(reply, self._mouth.now())
+        else:
+            self._mouth.minutes.sync()
 
     # -- inside --------------------------------------------------------------------------------------------
 
@@ -359,6 +363,7 @@ class Speaking:
         clock.first_token_at, clock.first_audio_at = reply.first_token_at, reply.first_audio_at
         plugins = {k: v for k, v in (("llm", reply.spent.llm), ("tts", reply.spent.tts)) if v}
         metrics = self._mouth.minutes.turn(clock, now, plugins=plugins, **more)
+        self._mouth.minutes.sync()  # what the client is told has happened must survive a crash
         self._mouth.emit({"type": "turn.metrics", **metrics})
 
     def _settle_bill(self, reply: Reply, now: float, *, interrupted: bool = False) -> None:

@@ -53,7 +53,7 @@ class Toolbox:
             result = self._failed(call, f"there is no tool {call.name!r}")
         except TimeoutError:
             result = self._failed(call, f"{call.name} took longer than {self._timeout_s:g} s")
-        except Exception as error:  # a tool is its owner's code: whatever it raises, the call goes on
+        except Exception as error:  # noqa: BLE001 - a tool is its owner's code: the call goes on
             result = self._failed(call, f"{call.name} failed: {error or type(error).__name__}")
         self._minutes.tool(call, result, self._now())
 

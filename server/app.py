@@ -7,15 +7,16 @@ as one ASGI application, runs it.
 
 import asyncio
 import logging
-import os
 import secrets
 import signal
+import socket
 import sys
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import uvicorn
@@ -37,6 +38,7 @@ from server.routes import conversations, operations, pages
 from server.routes.answers import problem
 from server.sessions import Sessions
 from server.sockets import Sockets
+from server.workers import Place, listen, supervise
 from storage.archive import Archive
 from storage.conversations import Conversations
 from storage.database import open_database
@@ -48,6 +50,7 @@ log = logging.getLogger(__name__)
 WS_MAX_BYTES = 2 * 1024 * 1024
 """The largest text message: a WAV of half a minute in base64. Binary ones are bounded by the codec."""
 PURGE_EVERY_S = 600.0
+ALONE = Place()
 HTTP_GRACE_S = 2
 """How long requests in flight may take to finish once the sessions are written."""
 
@@ -70,11 +73,11 @@ class App:
             await self.http(scope, receive, send)
 
 
-# -- building -------------------------------------------------------------------------------------------------
+# -- building -------------------------------------------------------------------------------------------
 
 
 @asynccontextmanager
-async def running(config: Config) -> AsyncIterator[App]:
+async def running(config: Config, place: Place = ALONE) -> AsyncIterator[App]:
     """Everything that serves, started; given back at the end. Raises `ParleyError` or OSError with one
     sentence when it cannot start."""
     async with AsyncExitStack() as stack:
@@ -109,11 +112,13 @@ async def running(config: Config) -> AsyncIterator[App]:
         await _recover(config, archive, sessions)
         purging = asyncio.create_task(_purge_forever(config, archive))
         stack.push_async_callback(_stop, purging)
-        yield _app(config, sessions, archive, Conversations(database), Keys(secret), chains, engines.tts)
+        keys = Keys(secret, place.index)
+        yield _app(config, place, sessions, archive, Conversations(database), keys, chains, engines.tts)
 
 
 def _app(
     config: Config,
+    place: Place,
     sessions: Sessions,
     archive: Archive,
     repository: Conversations,
@@ -132,7 +137,7 @@ def _app(
     )
     server = config.server
     sockets = Sockets(
-        sessions, keys, server.allowed_origins, server.public_url, guests=config.accounts.guests
+        sessions, keys, place, server.allowed_origins, server.public_url, guests=config.accounts.guests
     )
     return App(config, sessions, archive, sockets, http, routes)
 
@@ -225,23 +230,21 @@ async def _stop(task: "asyncio.Task[None]") -> None:
     await asyncio.gather(task, return_exceptions=True)
 
 
-# -- running --------------------------------------------------------------------------------------------------
+# -- running --------------------------------------------------------------------------------------------
 
 
 class _Server(uvicorn.Server):
     """uvicorn that writes the live talks before it closes their sockets."""
 
-    def __init__(self, config: uvicorn.Config, app: App) -> None:
+    def __init__(self, config: uvicorn.Config, app: App, on_ready: Callable[[str], None]) -> None:
         super().__init__(config)
-        self._app = app
+        self._app, self._on_ready = app, on_ready
 
     async def startup(self, sockets: Any = None) -> None:
         await super().startup(sockets)
-        if self.started and self.servers:
-            host, port = self.servers[0].sockets[0].getsockname()[:2]
-            shown = f"[{host}]" if ":" in host else host
-            stages = ", ".join(f"{stage} {name}" for stage, name in self._app.sessions.plugins.items())
-            print(f"Parley is ready: open http://{shown}:{port}  ({stages})", flush=True)
+        if self.started:
+            host, port = (sockets or self.servers[0].sockets)[0].getsockname()[:2]
+            self._on_ready(f"http://{f'[{host}]' if ':' in host else host}:{port}")
 
     def handle_exit(self, sig: int, frame: Any) -> None:  # noqa: ARG002 - uvicorn's signature
         """Ask to stop; a second Ctrl-C insists. (uvicorn's own would raise the signal again afterwards,
@@ -259,45 +262,76 @@ class _Server(uvicorn.Server):
 
 def run(config: Config, workers: int = 1) -> int:
     """Serve until SIGTERM or Ctrl-C. Returns the exit code."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    _log_to_stderr()
     if workers > 1:
-        from server.workers import supervise
-
         return supervise(config, workers)
-    try:
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            return runner.run(_serve(config))
-    except KeyboardInterrupt:
-        return 0
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(_serve(config, Place(), None))
 
 
-async def _serve(config: Config) -> int:
-    async with running(config) as app:
-        server = _Server(
-            uvicorn.Config(
-                app,
-                host=config.server.host,
-                port=config.server.port,
-                ws="websockets-sansio",
-                ws_max_size=WS_MAX_BYTES,
-                ws_per_message_deflate=False,
-                lifespan="off",
-                access_log=False,
-                log_level="warning",
-                proxy_headers=bool(config.server.trusted_proxies),
-                forwarded_allow_ips=list(config.server.trusted_proxies) or None,
-                timeout_graceful_shutdown=HTTP_GRACE_S,
-                server_header=False,
-            ),
-            app,
-        )
+def run_worker(config: Config, place: Place, on_ready: Callable[[], None]) -> int:
+    """Serve as one of several workers."""
+    _log_to_stderr()
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(_serve(config, place, on_ready))
+
+
+def _log_to_stderr() -> None:
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+
+
+async def _serve(config: Config, place: Place, on_ready: Callable[[], None] | None) -> int:
+    async with running(config, place) as app:
+
+        def ready(url: str) -> None:
+            if on_ready is not None:
+                on_ready()
+                return
+            stages = ", ".join(f"{stage} {name}" for stage, name in app.sessions.plugins.items())
+            print(f"Parley is ready: open {url}  ({stages})", flush=True)
+
         try:
-            await server.serve()
-        except SystemExit as stop:  # uvicorn says so when the port is taken, after logging why
-            print(
-                f"parley: cannot listen on {config.server.host}:{config.server.port}; "
-                "is another server running there? Try --port 8001",
-                file=sys.stderr,
-            )
-            return int(stop.code or 1) if isinstance(stop.code, int) else os.EX_UNAVAILABLE
+            sockets = [_listen(config, shared=place.count > 1)]
+        except OSError as error:
+            where = f"{config.server.host}:{config.server.port}"
+            print(f"parley: cannot listen on {where}: {error.strerror}. Try --port 8001", file=sys.stderr)
+            return 1
+        if place.count > 1:
+            sockets.append(_unix(place.path(place.index)))
+        await _Server(_uvicorn(config, app), app, ready).serve(sockets)
+        for sock in sockets:
+            sock.close()
     return 0
+
+
+def _listen(config: Config, *, shared: bool) -> socket.socket:
+    if shared:
+        return listen(config)
+    family = socket.AF_INET6 if ":" in config.server.host else socket.AF_INET
+    return socket.create_server((config.server.host, config.server.port), family=family, backlog=2048)
+
+
+def _unix(path: str) -> socket.socket:
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    Path(path).unlink(missing_ok=True)  # left by the worker that died here
+    sock.bind(path)
+    return sock
+
+
+def _uvicorn(config: Config, app: App) -> uvicorn.Config:
+    proxies = list(config.server.trusted_proxies)
+    return uvicorn.Config(
+        app,
+        ws="websockets-sansio",
+        ws_max_size=WS_MAX_BYTES,
+        ws_per_message_deflate=False,
+        lifespan="off",
+        access_log=False,
+        log_config=None,
+        log_level="warning",
+        proxy_headers=bool(proxies),
+        forwarded_allow_ips=proxies or None,
+        timeout_graceful_shutdown=HTTP_GRACE_S,
+        server_header=False,
+        backlog=2048,
+    )

@@ -11,7 +11,7 @@ from http.cookies import CookieError, SimpleCookie
 from typing import Any
 from urllib.parse import urlsplit
 
-from itsdangerous import BadSignature, URLSafeSerializer, URLSafeTimedSerializer
+from itsdangerous import BadSignature, URLSafeSerializer
 
 Scope = Mapping[str, Any]
 
@@ -33,9 +33,10 @@ class Principal:
 class Keys:
     """Signs and reads what we hand out. One secret; a salt per purpose, so no token serves for another."""
 
-    def __init__(self, secret: str) -> None:
+    def __init__(self, secret: str, worker: int = 0) -> None:
+        self._worker = worker
         self._guest = URLSafeSerializer(secret, salt="guest-cookie")
-        self._resume = URLSafeTimedSerializer(secret, salt="resume-token")
+        self._resume = URLSafeSerializer(secret, salt="resume-token")
 
     def new_guest_cookie(self) -> str:
         return str(self._guest.dumps(secrets.token_urlsafe(18)))
@@ -50,8 +51,9 @@ class Keys:
         except BadSignature:
             return Principal()
 
-    def resume_token(self, session_id: str, worker: int = 0) -> str:
-        return str(self._resume.dumps([session_id, worker]))
+    def resume_token(self, session_id: str) -> str:
+        """Opens `/ws/voice?resume=…`. Names the worker whose session it is."""
+        return str(self._resume.dumps([session_id, self._worker]))
 
     def read_resume_token(self, token: str) -> tuple[str, int] | None:
         """(session id, worker), or None for a token that is not ours."""

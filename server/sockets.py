@@ -3,6 +3,7 @@
 import asyncio
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -12,6 +13,7 @@ from server.auth import Keys, Principal, origin_allowed
 from server.sessions import Draining, Full, Sessions
 from server.wire.serve import NOT_ALLOWED, refuse, serve, watch
 from server.wire.voice import Voice
+from server.workers import Place, forward, is_forwarded
 
 PATHS = ("/ws/voice", "/ws/transcript/{session_id}", "/ws/voice-agent/{session_id}", "/ws/{session_id}")
 """Every WebSocket path, as documented."""
@@ -28,6 +30,16 @@ class Refused(Exception):
         self.code, self.reason = code, reason
 
 
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A session that a handshake asks for."""
+
+    session_id: str
+    worker: int
+    missing: str
+    """What to say when it is nowhere."""
+
+
 class Sockets:
     """The WebSocket half of the application."""
 
@@ -35,12 +47,13 @@ class Sockets:
         self,
         sessions: Sessions,
         keys: Keys,
+        place: Place,
         allowed_origins: Sequence[str],
         public_url: str,
         *,
         guests: bool,
     ) -> None:
-        self._sessions, self._keys = sessions, keys
+        self._sessions, self._keys, self._place = sessions, keys, place
         self._allowed_origins, self._public_url, self._guests = allowed_origins, public_url, guests
         self._open: set[asyncio.Task[Any]] = set()
 
@@ -63,32 +76,40 @@ class Sockets:
         try:
             if match is None:
                 raise Refused(NOT_ALLOWED, "there is no such socket")
-            if not origin_allowed(scope, self._allowed_origins, self._public_url):
+            forwarded = is_forwarded(scope)
+            if not forwarded and not origin_allowed(scope, self._allowed_origins, self._public_url):
                 raise Refused(NOT_ALLOWED, "this origin is not allowed")
-            principal = self._keys.principal(scope)
             query = {k: v[-1] for k, v in parse_qs(scope["query_string"].decode("latin-1")).items()}
-            if match["watch"]:
-                await self._watch(self._joined(match["watch"], principal), receive, send)
+            wanted = self._wanted(match, query)
+            if wanted is None:
+                session = self._new(query, self._keys.principal(scope))
+            elif found := self._sessions.get(wanted.session_id):
+                session = found
+            elif not forwarded and await forward(self._place, wanted.worker, scope, receive, send):
                 return
-            session = self._session(
-                query | ({"session_id": match["join"]} if match["join"] else {}), principal
-            )
+            else:
+                raise Refused(NOT_ALLOWED, wanted.missing)
         except Refused as refused:
             await refuse(receive, send, refused.code, refused.reason)
+            return
+        if match["watch"]:
+            await self._watch(session, receive, send)
             return
         codec = Voice(base64_mode=bool(match["join"]))
         await serve(receive, send, session, codec, lambda more: self._connected(session, codec, more))
 
-    def _session(self, query: dict[str, str], principal: Principal) -> Session:
-        """The session that a handshake asks for, or a new one."""
-        if "resume" in query:
+    def _wanted(self, match: "re.Match[str]", query: dict[str, str]) -> "Wanted | None":
+        """The live session that is asked for; None for a new one. A guest's session id is its key."""
+        gone = "there is no such live session"
+        session_id = match["watch"] or match["join"] or query.get("session_id")
+        if "resume" in query and not match["watch"]:
             token = self._keys.read_resume_token(query["resume"])
-            session = self._sessions.get(token[0]) if token else None
-            if session is None:
-                raise Refused(NOT_ALLOWED, "this talk can no longer be resumed")
-            return session
-        if "session_id" in query:
-            return self._joined(query["session_id"], principal)
+            if token is None:
+                raise Refused(NOT_ALLOWED, "this is not a resume token of ours")
+            return Wanted(*token, "this talk can no longer be resumed")
+        return Wanted(session_id, self._place.index, gone) if session_id else None
+
+    def _new(self, query: dict[str, str], principal: Principal) -> Session:
         if "token" in query:
             raise Refused(NOT_ALLOWED, "this token is not valid")
         if not self._guests:
@@ -99,14 +120,6 @@ class Sockets:
             raise Refused(TRY_LATER, "all lines are busy, try again later") from None
         except Draining:
             raise Refused(GOING_AWAY, "the server is restarting") from None
-
-    def _joined(self, session_id: str, principal: Principal) -> Session:
-        """A live session by its id: for a guest's, the id is the key."""
-        session = self._sessions.get(session_id)
-        if session is None:
-            raise Refused(NOT_ALLOWED, "there is no such live session")
-        del principal  # accounts will look whose it is
-        return session
 
     def _connected(self, session: Session, codec: Voice, more: Event) -> Event:
         setup = session.setup

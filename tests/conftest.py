@@ -7,10 +7,10 @@ from collections.abc import Callable, Generator, Mapping
 import pytest
 
 from tests.support.leaks import no_leaks
-from tests.support.live import live_server
+from tests.support.live import live_server, scripted_server
 from tests.support.virtual import VirtualLoop
 
-__all__ = ["live_server", "no_leaks"]
+__all__ = ["live_server", "no_leaks", "scripted_server"]
 
 
 def pytest_configure(config: pytest.Config) -> None:

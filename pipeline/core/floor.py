@@ -52,7 +52,7 @@ from pipeline.core.events import (
 from pipeline.core.playout import Playout
 
 UNDUCK_MS = 300
-"""Silence after which a duck was nothing: longer than the gaps inside a word, short enough to go unnoticed."""
+"""Silence after which a duck was nothing: longer than the gaps inside a word, too short to be noticed."""
 MIC_GRACE_S = 0.25
 """How late microphone audio may be before the wall clock counts as silence: covers an ordinary Wi-Fi stall."""
 DRAIN_GRACE_S = 2.0
@@ -64,8 +64,8 @@ MAX_GUESSES = 5
 GUESS_STEP_MS = 50
 """Each speculation waits that much longer than the one before: who pauses often is thinking."""
 BACKCHANNELS = frozenset(
-    "mhm mm hm hmm huh uh um ah oh aha yeah yep yes okay ok right sure really wow "
-    "si sí ajá vale claro ya genau ja stimmt oui d'accord".split()
+    "mhm mm hm hmm huh uh um ah oh aha yeah yep yes okay ok right sure really wow".split()
+    + "si sí ajá vale claro ya genau ja stimmt oui d'accord".split()
 )
 """Words that say "I am listening", not "let me speak": no evidence of a barge-in."""
 UNFINISHED = 0.4

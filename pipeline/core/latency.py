@@ -9,6 +9,7 @@ is counted. `now` values come from the session's one monotonic clock.
 """
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 
 @dataclass(slots=True)
@@ -38,6 +39,6 @@ class TurnClock:
         for moment in moments:
             latest = max(latest, moment if moment is not None else latest)
             edges.append(round((latest - self.speech_ended_at) * 1000))
-        spans = [b - a for a, b in zip(edges, edges[1:], strict=False)]
+        spans = [b - a for a, b in pairwise(edges)]
         names = ("endpoint_ms", "stt_ms", "llm_ttft_ms", "tts_ttfb_ms")
         return {**dict(zip(names, spans, strict=True)), "voice_to_voice_ms": edges[-1]}

@@ -13,7 +13,7 @@ STATIC = Path(__file__).resolve().parents[2] / "static"
 
 
 def routes(keys: Keys, *, secure: bool) -> list[BaseRoute]:
-    """`/`, `/chat` and `/static`. `secure`: the public URL is https, so the cookie must not travel without."""
+    """`/`, `/chat` and `/static`. `secure`: the public URL is https, and the cookie stays there."""
 
     async def talk(request: Request) -> Response:
         response = FileResponse(STATIC / "index.html", headers={"Cache-Control": "no-cache"})

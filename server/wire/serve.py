@@ -23,7 +23,7 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 
 WRITE_S = 5.0
-"""How long one write may take before the client counts as gone: a phone changing cells needs a few seconds."""
+"""How long one write may take before the client counts as gone: a phone changing cells needs seconds."""
 NOT_ALLOWED, TOO_BIG, TAKEN_OVER = 1008, 1009, 1008
 
 
@@ -114,7 +114,7 @@ async def _take(receive: Receive, session: Session, codec: Voice) -> tuple[int, 
             continue
         try:
             _act(session, codec, event)
-        except Exception as error:  # a bug: this session ends, saved whole; the others go on
+        except Exception as error:  # noqa: BLE001 - a bug: this session ends, saved whole
             session.fail(error)
 
 

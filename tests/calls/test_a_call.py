@@ -72,7 +72,7 @@ async def test_the_greeting_is_turn_0_said_after_start_and_has_no_metrics() -> N
     assert call.last("audio.end")["duration_ms"] == 12 * 40
     assert call.of("turn.metrics") == []
     await call.end()
-    assert call.recorder.of("message")[0]["type"] == "welcome"
+    assert call.recorder.messages[0]["type"] == "welcome"
 
 
 async def test_a_client_that_never_says_start_is_greeted_after_a_second() -> None:
@@ -90,7 +90,7 @@ async def test_a_message_typed_before_the_greeting_replaces_it() -> None:
     assert [e["turn"] for e in call.of("response.begin")] == [1]
     assert call.last("turn.metrics")["endpoint_ms"] == 0
     await call.end()
-    assert [m["role"] for m in call.recorder.of("message")] == ["user", "assistant"]
+    assert [m["role"] for m in call.recorder.messages] == ["user", "assistant"]
 
 
 async def test_a_reply_in_writing_only_has_no_audio() -> None:
@@ -134,7 +134,7 @@ async def test_speaking_over_the_reply_cuts_history_to_what_was_heard() -> None:
     assert late == []
     heard = call.session.dialogue.prompt()[-1]
     assert (heard.role, heard.content) == ("assistant", interrupted["heard_text"])
-    message = call.recorder.of("message")[-1]
+    message = call.recorder.messages[-1]
     assert message["interrupted"] is True
     assert message["heard"] == interrupted["heard_text"]
     await call.quiet(2000)
@@ -162,7 +162,7 @@ async def test_a_cough_pauses_the_reply_and_it_goes_on_without_a_loss() -> None:
     assert len(call.of("duck")) == len(call.of("unduck")) == 1
     assert call.samples == 40 * 40 * 24
     assert call.last("audio.end")["duration_ms"] == 1600
-    message = call.recorder.of("message")[-1]
+    message = call.recorder.messages[-1]
     assert "interrupted" not in message
     placed = call.recorder.of("placed")[-1]
     assert sum(run[1] for run in placed["runs"]) == 40 * 40 * 24
@@ -292,7 +292,7 @@ async def test_the_end_cuts_a_reply_to_what_was_heard_and_is_said_last() -> None
     await call.quiet(1000)
     await call.end()
     assert call.kinds()[-3:] == ["turn.metrics", "summary", "ended"]
-    assert call.recorder.of("message")[-1]["interrupted"] is True
+    assert call.recorder.messages[-1]["interrupted"] is True
     assert call.recorder.of("end")[-1]["reason"] == "ended by the client"
     assert call.session.task_count == 0
 

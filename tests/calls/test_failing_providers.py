@@ -75,7 +75,7 @@ async def test_when_every_model_fails_the_user_is_told_aloud() -> None:
     assert call.last("agent_response")["text"].startswith("I could not think of an answer")
     assert call.samples > 0
     await call.end()
-    assert call.recorder.of("message")[-1]["type"] == "apology"
+    assert call.recorder.messages[-1]["type"] == "apology"
 
 
 async def test_when_every_recognizer_fails_the_user_is_told_aloud() -> None:
@@ -159,7 +159,7 @@ async def test_a_tool_runs_once_after_the_commit_and_its_result_is_answered() ->
     kinds = call.kinds("transcription", "agent_response")
     assert kinds.index("response.begin") < kinds.index("tool.call") < kinds.index("audio.begin")
     assert call.last("tool.result")["result"] == {"ok": True, "time": "12:00"}
-    assert [m["role"] for m in call.recorder.of("message")] == ["user", "tool"]
+    assert [m["role"] for m in call.recorder.messages] == ["user", "tool"]
     journal = [k for _, k, _ in call.recorder.entries]
     assert journal.index("tool") < journal.index("message") + 10
     await call.end()
@@ -185,7 +185,7 @@ async def test_a_barge_in_never_loses_a_tools_result() -> None:
     call.do("interrupt")
     await call.quiet(2000)
     assert tool.ran == 1
-    assert [m["role"] for m in call.recorder.of("message")] == ["user", "tool"]
+    assert [m["role"] for m in call.recorder.messages] == ["user", "tool"]
     roles = [m.role for m in call.session.dialogue.prompt()]
     assert roles[-2:] == ["assistant", "tool"]
     await call.end()

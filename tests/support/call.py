@@ -67,6 +67,14 @@ class MemoryRecorder:
     async def suspend(self) -> None:
         self.suspended = True
 
+    @property
+    def messages(self) -> list[dict[str, Any]]:
+        """The messages as the conversation file would have them: later entries amend earlier ones."""
+        folded: dict[int, dict[str, Any]] = {}
+        for data in self.of("message"):
+            folded.setdefault(data["n"], {}).update(data)
+        return [folded[n] for n in sorted(folded)]
+
     def of(self, kind: str) -> list[Mapping[str, Any]]:
         return [data for _, k, data in self.entries if k == kind]
 

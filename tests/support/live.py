@@ -13,7 +13,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -30,12 +30,14 @@ SCRIPTED = {
 class LiveServer:
     """A running server. `log` is everything it has printed."""
 
-    def __init__(self, folder: Path, overrides: dict[str, str], port: int = 0) -> None:
+    def __init__(
+        self, folder: Path, overrides: dict[str, str], port: int = 0, arguments: Sequence[str] = ()
+    ) -> None:
         self.folder = folder
         folder.mkdir(parents=True, exist_ok=True)
         environ = {k: v for k, v in os.environ.items() if not k.startswith("PARLEY_")}
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "server.cli", "serve", "--port", str(port)],
+            [sys.executable, "-m", "server.cli", "serve", "--port", str(port), *arguments],
             cwd=folder,
             env={**environ, **overrides, "PYTHONPATH": str(Path(__file__).parents[2])},
             stdout=subprocess.PIPE,
@@ -96,3 +98,11 @@ def live_server(tmp_path: Path) -> Iterator[Callable[..., LiveServer]]:
     yield start
     for server in servers:
         server.stop()
+
+
+@pytest.fixture(scope="module")
+def scripted_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
+    """One server with scripted stages for all tests of a module."""
+    server = LiveServer(tmp_path_factory.mktemp("server"), SCRIPTED)
+    yield server
+    server.stop()
