@@ -89,6 +89,7 @@ export class Agent {
   #begin(id, turn) {
     this.count += 1;
     const reply = new Reply(id, turn, `${id}/${this.count}`);
+    reply.silent = this.textOnly;
     this.replies.set(id, reply);
     this.events.begun(reply);
     return reply;
@@ -104,7 +105,7 @@ export class Agent {
     reply.say(message.text || "", message.final === true);
     if (reply.textFinal && !reply.hasAudio && !reply.done) {
       const silent = () => reply.hasAudio || reply.done || this.#close(reply);
-      reply.voiceTimer = setTimeout(silent, this.textOnly ? 0 : TEXT_ONLY_AFTER_MS);
+      reply.voiceTimer = setTimeout(silent, reply.silent ? 0 : TEXT_ONLY_AFTER_MS);
     }
     this.events.changed(reply);
   }

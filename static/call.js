@@ -16,6 +16,7 @@ import { say, voiceUrl } from "./wire.js";
 
 const INTERRUPTED_SHOWN_MS = 1_200;
 const ANSWER_OWED_MS = 15_000; // "thinking" is not shown longer than this with no sign from the server
+const GREETING_DUE_MS = 800; // a server that greets does so at once; one that does not is listening
 const END_PATIENCE_MS = 10_000;
 
 /** @typedef {{mode: "open-mic" | "hold-to-talk", voice?: string, language?: string, response?: string}} Wishes */
@@ -223,6 +224,7 @@ export class Call extends EventTarget {
     this.#set({ phase: "live", mode, userSpeaks: false });
     this.#emit("connected", { ...message, back });
     if (message.response) this.agent.goOn(message.response);
+    if (!message.resumed) this.#owe("greeting", GREETING_DUE_MS);
   }
 
   #transcription(message) {
@@ -235,13 +237,13 @@ export class Call extends EventTarget {
 
   /**
    * An answer is due: show that it is being thought about, but not for ever.
-   * @param {string} by "user" for a finished turn, or the key of the reply that has begun
+   * @param {string} by "user" for a finished turn, "greeting", or the key of the reply that has begun
    */
-  #owe(by) {
+  #owe(by, longestMs = ANSWER_OWED_MS) {
     this.owedBy = by;
     this.#set({ waiting: true, justInterrupted: false });
     clearTimeout(this.owedTimer);
-    this.owedTimer = setTimeout(() => this.#set({ waiting: false }), ANSWER_OWED_MS);
+    this.owedTimer = setTimeout(() => this.#set({ waiting: false }), longestMs);
   }
 
   /** A reply is over: heard to its end, without sound, or cut off. */

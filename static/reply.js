@@ -21,6 +21,7 @@ export class Reply {
     /** @type {Mark[]} */
     this.marks = [];
     this.hasAudio = false;
+    this.silent = false; // written only: nothing lies ahead
     /** @type {number | null} */
     this.durationMs = null;
     this.receivedMs = 0;
@@ -44,8 +45,9 @@ export class Reply {
     }
   }
 
-  /** @param {Mark} mark */
+  /** After a resume marks come again. @param {Mark} mark */
   mark(mark) {
+    this.marks = this.marks.filter((old) => old.textStart !== mark.textStart);
     this.marks.push(mark);
     this.marks.sort((a, b) => a.startMs - b.startMs);
   }
@@ -53,8 +55,7 @@ export class Reply {
   /** How many characters have been heard, rounded up to the end of the word being said. */
   get heardChars() {
     if (this.cut) return this.#cutAt(this.cut.heardText);
-    if (!this.hasAudio) return this.text.length; // written only: nothing lies ahead
-    if (this.done) return this.text.length;
+    if (this.done || this.silent) return this.text.length;
     if (this.playedMs <= 0) return 0;
     const position = this.marks.length > 0 ? this.#byMarks() : this.#byShare();
     return this.#endOfWord(Math.min(position, this.text.length));

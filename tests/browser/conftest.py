@@ -161,7 +161,9 @@ def open_talk(playwright: Playwright, tmp_path: Path) -> Iterator[Opener]:
             flags.append(GRANTED)
         browser = playwright.chromium.launch(executable_path=CHROMIUM, headless=True, args=flags)
         browsers.append(browser)
-        made = browser.new_context(**{"locale": "en-GB", "viewport": {"width": 1280, "height": 800}, **context})
+        made = browser.new_context(
+            **{"locale": "en-GB", "viewport": {"width": 1280, "height": 800}, **context}
+        )
         talk = Talk(made.new_page(), made)
         talks.append(talk)
         talk.page.set_default_timeout(WAIT_MS)

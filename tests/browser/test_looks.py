@@ -23,13 +23,16 @@ CONTRASTS = """
   };
   const ground = (element) => {
     const layers = [];
-    for (let at = element; at; at = at.parentElement) layers.push(parse(getComputedStyle(at).backgroundColor));
+    for (let at = element; at; at = at.parentElement) {
+      layers.push(parse(getComputedStyle(at).backgroundColor));
+    }
     return layers.reverse().reduce((under, layer) => over(layer, under), [255, 255, 255]);
   };
   const poor = [];
   for (const element of document.querySelectorAll("body *")) {
     const own = [...element.childNodes].some((node) => node.nodeType === 3 && node.data.trim());
-    if (!own || !element.checkVisibility() || element.closest(".hidden, .skip, :disabled, noscript")) continue;
+    if (!own || !element.checkVisibility()) continue;
+    if (element.closest(".hidden, .skip, :disabled, noscript")) continue;
     const back = ground(element);
     const [a, b] = [light(over(parse(getComputedStyle(element).color), back)), light(back)];
     const ratio = (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
@@ -42,7 +45,8 @@ CONTRASTS = """
 UNNAMED = """
 () => [...document.querySelectorAll("button, a, input, select, textarea, audio, [tabindex='0']")]
   .filter((e) => e.checkVisibility())
-  .filter((e) => !(e.ariaLabel || e.innerText?.trim() || e.labels?.length || e.getAttribute("aria-labelledby")))
+  .filter((e) => !(e.ariaLabel || e.innerText?.trim() || e.labels?.length))
+  .filter((e) => !e.hasAttribute("aria-labelledby"))
   .map((e) => e.outerHTML)
 """
 
@@ -156,7 +160,9 @@ def test_a_whole_talk_needs_only_the_keyboard(talking_server: LiveServer, open_t
         for _ in range(20):
             press("Tab")
             if talk.page.evaluate("s => document.activeElement.matches(s)", selector):
-                outline = "() => getComputedStyle(document.activeElement.closest('form') || document.activeElement)"
+                outline = (
+                    "() => getComputedStyle(document.activeElement.closest('form') || document.activeElement)"
+                )
                 seen = talk.page.evaluate(f"{outline}.boxShadow") if selector == "#message" else "outline"
                 assert seen != "none"
                 return

@@ -89,7 +89,9 @@ def test_hold_to_talk_listens_only_while_held(open_talk: Opener, talking_server:
     assert [m["type"] for m in talk.sent if m["type"].startswith("talk.")] == ["talk.begin", "talk.end"]
 
 
-def test_pressing_the_button_silences_the_agent_at_once(open_talk: Opener, talking_server: LiveServer) -> None:
+def test_pressing_the_button_silences_the_agent_at_once(
+    open_talk: Opener, talking_server: LiveServer
+) -> None:
     talk = open_talk(talking_server.url, mic=speech() + speech())
     talk.page.click("text=Hold to talk")
     talk.page.click("#orb")
@@ -118,7 +120,9 @@ def test_a_window_that_loses_the_focus_lets_go_of_the_button(
     assert talk.said("talk.end")
 
 
-def test_the_space_bar_writes_a_space_in_the_text_field(open_talk: Opener, talking_server: LiveServer) -> None:
+def test_the_space_bar_writes_a_space_in_the_text_field(
+    open_talk: Opener, talking_server: LiveServer
+) -> None:
     talk = open_talk(talking_server.url)
     talk.page.click("text=Hold to talk")
     talk.page.click("#orb")
@@ -154,9 +158,7 @@ def test_talking_over_the_agent_greys_what_was_not_heard(
     assert said.strip() == told["heard_text"].strip() != ""
     assert unheard.strip()
     assert "The grey words were not heard" in cut.inner_text()
-    colours = [
-        cut.locator(part).evaluate("e => getComputedStyle(e).color") for part in (".said", ".unheard")
-    ]
+    colours = [cut.locator(part).evaluate("e => getComputedStyle(e).color") for part in (".said", ".unheard")]
     assert colours[0] != colours[1]
     # The report that the decision rested on, sent as play-out was ducked, is what was really played.
     reports = [m["played_ms"] for m in talk.said("playback") if m["response_id"] == told["response_id"]]
@@ -195,9 +197,7 @@ def test_muting_keeps_every_frame_back(open_talk: Opener, talking_server: LiveSe
     assert talk.page.get_attribute("#mute", "aria-pressed") == "false"
 
 
-def test_after_the_end_everything_can_be_downloaded(
-    open_talk: Opener, talking_server: LiveServer
-) -> None:
+def test_after_the_end_everything_can_be_downloaded(open_talk: Opener, talking_server: LiveServer) -> None:
     talk = open_talk(talking_server.url, mic=silence(2.5) + speech(2.5))
     talk.page.click("#orb")
     talk.until("hearing")
@@ -271,7 +271,8 @@ def test_a_reply_goes_on_where_it_was_after_a_reload(
     begun = talk.told("audio.begin")[-1]
     assert begun["offset_ms"] > 1000
     talk.page.wait_for_function(
-        "() => document.querySelectorAll('.line.agent')[1]?.querySelector('.said').textContent.length > 60", timeout=WAIT_MS
+        "() => document.querySelectorAll('.line.agent')[1]?.querySelector('.said').textContent.length > 60",
+        timeout=WAIT_MS,
     )
 
 

@@ -143,9 +143,7 @@ def test_a_connection_that_breaks_in_a_reply_resumes_it_without_repeating(
     assert talk.page.locator(".line.agent").count() == 2
 
 
-def test_a_talk_that_another_window_took_over_says_so(
-    talking_server: LiveServer, open_talk: Opener
-) -> None:
+def test_a_talk_that_another_window_took_over_says_so(talking_server: LiveServer, open_talk: Opener) -> None:
     talk = open_talk(talking_server.url)
     typed_talk(talk)
     token = talk.told("connected")[0]["resume_token"]

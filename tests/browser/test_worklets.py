@@ -173,7 +173,11 @@ def test_a_flush_is_silent_after_one_quantum_and_does_not_click(modules: Page) -
 
 def test_a_duck_pauses_at_once_and_goes_on_at_the_same_sample(modules: Page) -> None:
     result = play(
-        modules, 1.5, (0, [begin(), chunk(800), end()]), (0.2, [{"type": "pause"}]), (0.7, [{"type": "resume"}])
+        modules,
+        1.5,
+        (0, [begin(), chunk(800), end()]),
+        (0.2, [{"type": "pause"}]),
+        (0.7, [{"type": "resume"}]),
     )
     paused = of_type(result, "paused")[0]["playedMs"]
     assert paused == pytest.approx(200, abs=6)
