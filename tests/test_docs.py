@@ -11,6 +11,9 @@ import pytest
 from starlette.routing import BaseRoute, Mount, Route, WebSocketRoute
 
 from pipeline import plugins
+from pipeline.contracts import Env, Message, Prompt, Responder, Usage
+from pipeline.core import endpoint, floor
+from pipeline.core.endpoint import Timing
 from server.app import running
 from server.config import SECTIONS, Config, hints_of, load
 
@@ -154,8 +157,68 @@ def test_every_message_is_documented() -> None:
     assert sorted(t for t in types if f'"{t}"' not in text and f"`{t}`" not in text) == []
 
 
-def test_every_page_of_the_index_exists() -> None:
-    index = ROOT / "docs" / "README.md"
-    links = re.findall(r"\]\(([^)#:]+)\)", index.read_text("utf-8"))
-    assert links
-    assert [link for link in links if not (index.parent / link).exists()] == []
+# -- the pages themselves -------------------------------------------------------------------------------
+
+PAGES = [
+    ROOT / "README.md",
+    ROOT / "CONTRIBUTING.md",
+    ROOT / "CHANGELOG.md",
+    *sorted((ROOT / "docs").rglob("*.md")),
+]
+
+
+def anchors(page: Path) -> set[str]:
+    """The anchors of a page's headings, as code hosts make them."""
+    headings = re.findall(r"^#+ (.+)$", page.read_text("utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_link_leads_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)\s]+)\)", page.read_text("utf-8")):
+        if "://" in target:
+            continue
+        path, _, anchor = target.partition("#")
+        linked = page.parent / path if path else page
+        assert linked.exists(), target
+        assert not anchor or anchor in anchors(linked), target
+
+
+def test_every_page_is_in_an_index() -> None:
+    for folder in (ROOT / "docs", ROOT / "docs" / "design", ROOT / "docs" / "plugins"):
+        index = (folder / "README.md").read_text("utf-8")
+        pages = [page.name for page in folder.glob("*.md") if page.name != "README.md"]
+        assert [name for name in pages if f"]({name})" not in index] == []
+
+
+def test_the_page_on_turn_taking_states_every_threshold_as_it_is() -> None:
+    text = (ROOT / "docs" / "turn-taking.md").read_text("utf-8")
+    rows = dict(re.findall(r"^\| `(\w+)` \| ([\d.]+) \|", text, re.MULTILINE))
+    constants = {name: value for module in (endpoint, floor) for name, value in vars(module).items()}
+    known = {f.name: f.default for f in dataclasses.fields(Timing)} | constants
+    assert len(rows) > 15
+    assert {name: float(value) for name, value in rows.items()} == {name: known[name] for name in rows}
+
+
+async def test_the_plugin_of_the_page_on_plugins_works(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = (ROOT / "docs" / "plugins" / "README.md").read_text("utf-8")
+    code = re.search(r"```python\n(.+?)```", text, re.DOTALL)
+    assert code is not None
+    (tmp_path / "echo_plugin.py").write_text(code[1], "utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    settings = {"prefix": "I heard:", "word_ms": 0}
+    engine: Responder = plugins.build("llm", "echo_plugin:create", settings, Env())
+    await engine.warm()
+    said = [piece async for piece in engine.tokens(Prompt((Message("user", "good morning"),)))]
+    await engine.aclose()
+    assert "".join(piece for piece in said if isinstance(piece, str)) == "I heard: good morning "
+    assert isinstance(said[-1], Usage)
+
+
+def test_the_clients_of_the_page_on_the_protocol_are_python() -> None:
+    blocks = re.findall(r"```python\n(.+?)```", PROTOCOL.read_text("utf-8"), re.DOTALL)
+    assert len(blocks) == 2
+    for block in blocks:
+        compile(block, "protocol.md", "exec")
