@@ -162,12 +162,27 @@ class SttChain:
         return SttUtterance(self, language, hints, report)
 
 
+def _who_speaks(
+    language: str, members: Iterator[Member[TranscriberEngine]]
+) -> Iterator[Member[TranscriberEngine]]:
+    """Those that know the language first; the others are better than nobody."""
+    base = language.partition("-")[0].lower()
+    strangers = []
+    for member in members:
+        known = getattr(member.engine, "languages", ())
+        if base and known and base not in known:
+            strangers.append(member)
+        else:
+            yield member
+    yield from strangers
+
+
 class SttUtterance:
     """One utterance, at the first recognizer that manages it. Satisfies `Transcriber`."""
 
     def __init__(self, engine: SttChain, language: str, hints: Sequence[str], report: Report) -> None:
         self._engine = engine
-        self._members = engine.chain.in_order()
+        self._members = _who_speaks(language, engine.chain.in_order())
         self._language, self._hints, self._report = language, hints, report
         self._heard = bytearray()
         """Everything fed so far, for the next one. An utterance is at most two minutes: 3.8 MB."""

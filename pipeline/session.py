@@ -50,6 +50,19 @@ WRITING_S = 8.0
 """How long the end waits for the recorder; it goes on writing in the background after that."""
 STAGE_ERRORS: Mapping[str, type[ProviderError]] = {"stt": SttError, "llm": LlmError, "tts": TtsError}
 
+STARTED = {
+    "mode": "mode",
+    "language": "language",
+    "voice": "voice",
+    "system_prompt": "system_prompt",
+    "response": "response",
+    "input_rate": "input_rate_hz",
+    "output_rate": "output_rate_hz",
+    "base64": "base64",
+    "marks": "marks",
+}
+"""The fields of `start`, and what they set in `Setup`."""
+
 Mode = Literal["open-mic", "hold-to-talk"]
 
 
@@ -63,8 +76,22 @@ class Setup:
     language: str = "en"
     voice: str = ""
     response: Literal["voice", "text", "both"] = "both"
+    input_rate_hz: int = 16_000
     output_rate_hz: int = 24_000
+    base64: bool = False
+    """Audio travels in JSON both ways."""
     marks: bool = False
+    """The client wants `audio.mark`."""
+
+    def told(self) -> dict[str, Any]:
+        """What a client chose, as the journal's header keeps it and `start` names it."""
+        return {key: getattr(self, attribute) for key, attribute in STARTED.items()}
+
+    def take(self, told: Mapping[str, Any]) -> None:
+        """Take up what an earlier server's journal says was chosen."""
+        for key, attribute in STARTED.items():
+            if told.get(key) is not None:
+                setattr(self, attribute, told[key])
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +150,7 @@ class Session:
         self.close_code = 1000
         """With which the client's socket is to be closed once the outbox is empty."""
         self.ended = False
+        self.attached_before = restored is not None
         self._loop = asyncio.get_running_loop()
         self._engines, self._rules, self._wall = engines, rules, wall
         self._tasks: set[asyncio.Task[None]] = set()
@@ -169,6 +197,7 @@ class Session:
             session_id,
         )
         self.speaking = Speaking(mouth, lambda: self.floor, self._voice)
+        self.speaking.marks, self.hearing.language = setup.marks, setup.language
         self._frame_at = now
         self._began = restored is not None
         """Something was said by either side, typed or started: too late for `start`."""
@@ -228,7 +257,8 @@ class Session:
                 self._run(self.floor.on_text(event["message"], now))
             case "update_prompt":
                 self.dialogue.system_prompt = event["prompt"]
-                self.minutes.note("prompt", now, {"prompt": event["prompt"]})
+                self.setup.system_prompt = event["prompt"]
+                self.minutes.note("open", now, {"system_prompt": event["prompt"]})
                 self.emit({"type": "prompt_updated"})
             case "interrupt":
                 self._run(self.floor.on_interrupt(now))
@@ -248,6 +278,7 @@ class Session:
         now = self._now()
         resumed = self._greeted or self._began
         self._kick, self._lost_at, self._active_at = kick, None, now
+        self.attached_before = True
         self.speaking.attached = True
         self.floor.on_back(now)
         self.minutes.note("resume" if resumed else "attach", now, {})
@@ -283,11 +314,6 @@ class Session:
         await asyncio.shield(self._ending)
 
     # -- for those who watch ---------------------------------------------------------------------------------
-
-    @property
-    def can_start(self) -> bool:
-        """A `start` message would still be heeded."""
-        return not self._began
 
     @property
     def attached(self) -> bool:
@@ -453,17 +479,16 @@ class Session:
             self.emit({"type": "error", "code": "too_late", "message": message, "fatal": False})
             return
         self._began = True
-        for key in ("mode", "voice", "language", "system_prompt", "response", "marks"):
+        for key, attribute in STARTED.items():
             if key in event:
-                setattr(setup, key, event[key])
-        setup.output_rate_hz = event.get("output_rate", setup.output_rate_hz)
+                setattr(setup, attribute, event[key])
         self.dialogue.system_prompt = setup.system_prompt
         self.hearing.language = setup.language
         self.speaking.marks = setup.marks
         self.floor = Floor(
             self._rules.timing, hold_to_talk=setup.mode == "hold-to-talk", turn=self.floor.turn
         )
-        self.minutes.note("start", self._now(), {k: v for k, v in event.items() if k != "type"})
+        self.minutes.note("open", self._now(), setup.told())
         self._greet()
 
     def _greet(self) -> None:

@@ -100,10 +100,8 @@ class Sessions:
             "user_id": None,
             "agent_id": None,
             "owner": owner or None,
-            "mode": setup.mode,
-            "language": setup.language,
-            "system_prompt": setup.system_prompt,
             "config": self.plugins,
+            **setup.told(),
         }
         return self._make(session_id, setup, owner, header, None)
 
@@ -113,12 +111,8 @@ class Sessions:
         if self._draining or left.session_id in self._live or len(self._live) >= self._most:
             return None
         header = left.header
-        setup = replace(
-            self._setup,
-            mode=header.get("mode") or self._setup.mode,
-            language=header.get("language") or self._setup.language,
-            system_prompt=header.get("system_prompt") or self._setup.system_prompt,
-        )
+        setup = replace(self._setup)
+        setup.take(header)
         left_s = (left.expires_at - _wall()).total_seconds()
         gone_s = max(0.0, self._rules.resume_s - left_s)
         position = left.last_position + int(gone_s * 16_000) if left.last_position else 0

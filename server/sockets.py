@@ -95,7 +95,10 @@ class Sockets:
         if match["watch"]:
             await self._watch(session, receive, send)
             return
-        codec = Voice(base64_mode=bool(match["join"]))
+        if match["join"] and not session.attached_before:
+            session.setup.base64 = True  # these paths' default; `start` may say otherwise
+        codec = Voice()
+        codec.follow(session.setup.input_rate_hz, base64_mode=session.setup.base64)
         await serve(receive, send, session, codec, lambda more: self._connected(session, codec, more))
 
     def _wanted(self, match: "re.Match[str]", query: dict[str, str]) -> "Wanted | None":

@@ -125,10 +125,8 @@ def _act(session: Session, codec: Voice, event: Event) -> None:
         case "end":
             session.end_soon("ended by the client", 1000)
         case "start":
-            if session.can_start:
-                codec.set_rates(event.get("input_rate", codec.input_rate))
-                codec.base64 = event.get("base64", codec.base64)
             session.do(event)
+            codec.follow(session.setup.input_rate_hz, base64_mode=session.setup.base64)
         case _:
             session.do(event)
 

@@ -41,12 +41,23 @@ class TooBig(Exception):
 class Voice:
     """Encodes and decodes for one socket."""
 
-    def __init__(self, *, base64_mode: bool = False) -> None:
-        self.base64 = base64_mode
+    def __init__(self) -> None:
+        self.base64 = False
         self.input_rate = 16_000
         self._odd = b""
         self._resampler: soxr.ResampleStream | None = None
         self._speaking = ""
+
+    def follow(self, input_rate: int, *, base64_mode: bool) -> None:
+        """Do as the session was set up: by this client's `start`, or by an earlier one's."""
+        self.base64 = base64_mode
+        if input_rate == self.input_rate:
+            return
+        self.input_rate = input_rate
+        # Low quality: 12 ms of delay instead of 40, and everything a recognizer uses is kept.
+        self._resampler = (
+            soxr.ResampleStream(input_rate, 16_000, 1, "int16", "LQ") if input_rate != 16_000 else None
+        )
 
     # -- from the client ---------------------------------------------------------------------------------
 
@@ -75,13 +86,6 @@ class Voice:
         if read is None:
             raise BadMessage(f"Unknown message type {message['type'][:40]!r}.", "unknown_type")
         return read(self, message)
-
-    def set_rates(self, input_rate: int) -> None:
-        self.input_rate = input_rate
-        # Low quality: 12 ms of delay instead of 40, and everything a recognizer uses is kept.
-        self._resampler = (
-            soxr.ResampleStream(input_rate, 16_000, 1, "int16", "LQ") if input_rate != 16_000 else None
-        )
 
     def _resample(self, pcm: bytes) -> bytes:
         assert self._resampler is not None

@@ -38,7 +38,7 @@ def test_a_sample_cut_in_two_is_put_together() -> None:
 @pytest.mark.parametrize("rate_hz", [8000, 24000, 48000])
 def test_every_input_rate_arrives_as_16_khz(rate_hz: int) -> None:
     codec = Voice()
-    codec.set_rates(rate_hz)
+    codec.follow(rate_hz, base64_mode=False)
     pcm = tone(rate_hz, 1000)
     step = rate_hz // 50 * 2
     out = b"".join(codec.audio(pcm[i : i + step]) for i in range(0, len(pcm), step))
@@ -119,7 +119,8 @@ def test_text_input_is_text_message() -> None:
 
 def test_audio_goes_out_binary_or_as_base64_with_its_reply() -> None:
     assert Voice().encode(b"\0\0") == {"type": "websocket.send", "bytes": b"\0\0"}
-    codec = Voice(base64_mode=True)
+    codec = Voice()
+    codec.follow(16_000, base64_mode=True)
     codec.encode({"type": "audio.begin", "response_id": "r7", "rate": 24000})
     sent = json.loads(codec.encode(b"\1\2")["text"])
     assert sent == {"type": "audio_response", "response_id": "r7", "audio_base64": "AQI="}
