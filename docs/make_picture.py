@@ -2,8 +2,8 @@
 
     .venv/bin/python docs/make_picture.py
 
-The speech is a recording and the voice the embedded one; what is recognized and answered is scripted, so that the
-picture is the same on every machine.
+The speech is a recording and the voice the embedded one; what is recognized and answered is scripted, so
+that the picture is the same on every machine.
 """
 
 import os
@@ -72,7 +72,7 @@ def take(url: str, sound: Path, picture: Path) -> None:
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=flags)
         context = browser.new_context(
-            viewport={"width": 1120, "height": 640},
+            viewport={"width": 1120, "height": 700},
             device_scale_factor=2,
             color_scheme="light",
             locale="en-GB",
