@@ -16,6 +16,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from importlib.metadata import version
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -264,16 +265,16 @@ def run(config: Config, workers: int = 1) -> int:
     """Serve until SIGTERM or Ctrl-C. Returns the exit code."""
     _log_to_stderr()
     if workers > 1:
-        return supervise(config, workers)
+        return supervise(config, workers, work)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(_serve(config, Place(), None))
 
 
-def run_worker(config: Config, place: Place, on_ready: Callable[[], None]) -> int:
-    """Serve as one of several workers."""
+def work(config: Config, place: Place, told: Connection) -> None:
+    """Serve as one of several workers: the whole life of such a process."""
     _log_to_stderr()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(_serve(config, place, on_ready))
+        raise SystemExit(runner.run(_serve(config, place, lambda: told.send(True))))
 
 
 def _log_to_stderr() -> None:

@@ -14,7 +14,7 @@ import os
 import signal
 import socket
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection, wait
@@ -34,7 +34,8 @@ FORWARDED = b"x-parley-forwarded"
 CONNECT_S = 2.0
 STOP_S = 12.0
 RESTART_S = 1.0
-NOT_HERE = 1008
+
+Work = Callable[[Config, "Place", Connection], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,8 +149,11 @@ def listen(config: Config) -> socket.socket:
     return sock
 
 
-def supervise(config: Config, workers: int) -> int:
-    """Run the workers until SIGTERM or Ctrl-C; start again those that die. Returns the exit code."""
+def supervise(config: Config, workers: int, work: Work) -> int:
+    """Run the workers until SIGTERM or Ctrl-C; start again those that die. Returns the exit code.
+
+    `work` is a worker's whole life, in a process of its own; it sends True once it listens.
+    """
     try:
         bound = listen(config)
     except OSError as error:
@@ -159,14 +163,14 @@ def supervise(config: Config, workers: int) -> int:
     share = -(-config.server.max_sessions // workers)
     config = replace(config, server=replace(config.server, port=port, max_sessions=share))
     with bound, tempfile.TemporaryDirectory(prefix="parley-") as folder:
-        return _Supervisor(config, [Place(i, workers, folder) for i in range(workers)]).run()
+        return _Supervisor(config, [Place(i, workers, folder) for i in range(workers)], work).run()
 
 
 class _Supervisor:
     """Keeps one process per place."""
 
-    def __init__(self, config: Config, places: list[Place]) -> None:
-        self._config, self._places = config, places
+    def __init__(self, config: Config, places: list[Place], work: Work) -> None:
+        self._config, self._places, self._work = config, places, work
         self._context = multiprocessing.get_context("spawn")
         self._processes: dict[int, SpawnProcess] = {}
         self._ready: dict[int, Connection] = {}
@@ -198,7 +202,9 @@ class _Supervisor:
 
     def _start(self, place: Place) -> None:
         ready, told = self._context.Pipe(duplex=False)
-        process = self._context.Process(target=_work, args=(self._config, place, told), name="parley-worker")
+        process = self._context.Process(
+            target=self._work, args=(self._config, place, told), name="parley-worker"
+        )
         process.start()
         told.close()
         self._processes[place.index], self._ready[place.index] = process, ready
@@ -229,10 +235,3 @@ class _Supervisor:
                 process.join()
             code = code or (process.exitcode or 0)
         return 1 if code else 0
-
-
-def _work(config: Config, place: Place, told: Connection) -> None:
-    """A worker's whole life, in its own process."""
-    from server.app import run_worker
-
-    raise SystemExit(run_worker(config, place, lambda: told.send(True)))

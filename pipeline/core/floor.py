@@ -302,6 +302,8 @@ class Floor:
         elif self.user is not User.QUIET:
             late_ms = (now - self._last_audio) * 1000 + 0.5  # a timer rings early
             if late_ms >= MIC_GRACE_S * 1000:
+                if self.user is User.PAUSE:
+                    self._ears.fall_silent()  # a blip that the microphone did not finish was one
                 actions += self._silence(self._ears.silence_ms + late_ms, now)
         agent = self._agent
         if not agent.is_due(now):

@@ -166,6 +166,15 @@ def test_a_microphone_that_stops_sending_is_silent_by_the_clock() -> None:
     assert "CommitTurn" in kinds(talk.wait(150))
 
 
+def test_a_microphone_that_stops_in_a_click_is_silent_too() -> None:
+    talk = Talk()
+    talk.speak(600)
+    talk.quiet(200)
+    talk.text("what time is it")
+    talk.speak(20)
+    assert "CommitTurn" in kinds(talk.wait(1000))
+
+
 def test_two_short_blips_are_no_utterance() -> None:
     talk = Talk()
     assert talk.speak(100) == []
