@@ -404,8 +404,9 @@ class Floor:
             return FADE_MS - silence
         if self.user is User.SPEAKING:
             return PAUSE_MS - silence
-        if self._agent.replying and self._agent.ducked:
-            return UNDUCK_MS - silence
+        if self._agent.replying:
+            stop = self.timing.stop_ms
+            return (min(UNDUCK_MS, stop) if self._agent.ducked else stop) - silence
         return self._draft.limit(self.timing)[0] - silence
 
     def _end_of_speech(self, reason: str, now: float) -> list[Action]:

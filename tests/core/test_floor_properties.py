@@ -122,7 +122,7 @@ others = st.tuples(
 steps = st.lists(st.one_of(frames, frames, transcripts, others), max_size=60)
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=1000, deadline=None)
 @given(steps, st.booleans(), st.integers(0, 100), st.sampled_from([0.1, 0.5, 0.95]))
 def test_whatever_happens_the_floor_keeps_its_promises(
     schedule: list[tuple[str, int | str]], hold: bool, barge: int, complete: float
