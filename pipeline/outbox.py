@@ -49,6 +49,17 @@ class Outbox:
         if any(isinstance(item, bytes) for item in self._items):
             self._items = deque(item for item in self._items if not isinstance(item, bytes))
 
+    def drop_deltas(self, response_id: str) -> None:
+        """Drop text of a reply that its client is about to be told whole."""
+        kept: deque[Event | bytes] = deque()
+        for item in self._items:
+            is_delta = not isinstance(item, bytes) and item["type"] == "agent_response" and not item["final"]
+            if is_delta and item["response_id"] == response_id:  # type: ignore[call-overload]
+                self._events -= 1
+            else:
+                kept.append(item)
+        self._items = kept
+
     def close(self) -> None:
         self.closed = True
         self._wake()

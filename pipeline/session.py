@@ -46,6 +46,8 @@ GREETING_PATIENCE_S = 1.0
 """How long a new client has to send `start` before it is greeted anyway."""
 FAREWELL_S = 2.0
 """How long cancelled tasks may take to give back what they hold."""
+STALL_S = 0.05
+"""A timer that rings this late has overtaken what the sockets hold: that is heard before silence is judged."""
 WRITING_S = 8.0
 """How long the end waits for the recorder; it goes on writing in the background after that."""
 STAGE_ERRORS: Mapping[str, type[ProviderError]] = {"stt": SttError, "llm": LlmError, "tts": TtsError}
@@ -158,7 +160,8 @@ class Session:
         self._kick: Callable[[], None] | None = None
         self._ending: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
-        self._timer_at = 0.0
+        self._timer_at = self._rings_at = 0.0
+        self._stalled = False
         now = self._now()
         started_at = now - (restored.at_s if restored else 0.0)
         timeline = TimeLine(restored.position, now) if restored and restored.position else TimeLine()
@@ -273,9 +276,10 @@ class Session:
     def attach(self, kick: Callable[[], None]) -> Event:
         """A client is there (again). Returns what it must be told first. `kick` makes its socket go away:
         called when another client takes over."""
-        if self._kick is not None:
-            self._kick()
         now = self._now()
+        if self._kick is not None:  # the old client is gone, whether its socket knows it or not
+            self._kick()
+            self._lose(now)
         resumed = self._greeted or self._began
         self._kick, self._lost_at, self._active_at = kick, None, now
         self.attached_before = True
@@ -296,13 +300,15 @@ class Session:
         """That client's socket is gone. The session waits for it to come back."""
         if self._kick is not kick or self.ended:
             return
-        now = self._now()
+        self._lose(self._now())
+        self.minutes.sync()
+        self._arm()
+
+    def _lose(self, now: float) -> None:
         self._kick, self._lost_at = None, now
         self.minutes.note("detach", now, {})
         self._run(self.floor.on_lost(now))
         self.speaking.on_lost()
-        self.minutes.sync()
-        self._arm()
 
     async def end(self, reason: str, code: int = 1000, *, keep: bool = False) -> None:
         """End the talk and write it down. Returns when nothing of it is left running.
@@ -526,12 +532,17 @@ class Session:
             self._timer = None
         if wake is not None:
             # Remembered here: for a moment that is past, uvloop gives a handle that cannot say `when()`.
-            self._timer_at = wake
+            self._timer_at, self._rings_at = wake, max(wake, self._now())
             self._timer = self._loop.call_at(wake, self._on_timer)
 
     def _on_timer(self) -> None:
         self._timer = None
         now = self._now()
+        if now - self._rings_at > STALL_S and not self._stalled:
+            self._stalled, self._timer_at, self._rings_at = True, now, now + STALL_S
+            self._timer = self._loop.call_later(STALL_S, self._on_timer)
+            return
+        self._stalled = False
         try:
             if self._greet_at is not None and now >= self._greet_at - 0.0005:
                 self._greet()
@@ -577,7 +588,7 @@ class Session:
         now = self._now()
         try:
             self._run(self.floor.on_close(reason, now))
-        except Exception as error:  # noqa: BLE001 - a bug must not keep the talk from being written
+        except Exception as error:  # a bug must not keep the talk from being written
             log.error("session %s turn %d: a bug while ending", self.id, self.floor.turn, exc_info=error)
         self.ended, self.close_code = True, code
         if self._timer is not None:

@@ -184,6 +184,7 @@ class Speaking:
         reply = self.current
         if reply is None:
             return None
+        self._mouth.outbox.drop_deltas(reply.response_id)  # `text` has them
         return {
             "response_id": reply.response_id,
             "turn": reply.turn,
@@ -200,6 +201,8 @@ class Speaking:
         return Prompt(messages, mouth.toolbox.specs, reply.voice.language, mouth.session_id)
 
     def on_token(self, reply: Reply, text: str) -> None:  # noqa: ARG002 - it is in reply.text already
+        if not self._is_wanted(reply):
+            return
         now = self._mouth.now()
         if reply.first_token_at is None:
             reply.first_token_at = now
@@ -209,7 +212,7 @@ class Speaking:
 
     def on_text_complete(self, reply: Reply) -> None:
         reply.complete = True
-        if not reply.held and reply.text:
+        if not reply.held and reply.text and self._is_wanted(reply):
             self._mouth.emit(
                 {
                     "type": "agent_response",
@@ -221,6 +224,8 @@ class Speaking:
             )
 
     def say_pcm(self, reply: Reply, pcm: bytes) -> None:
+        if not self._is_wanted(reply):
+            return
         reply.keep(pcm)
         if reply is self.current:
             self.pump()
@@ -231,6 +236,8 @@ class Speaking:
 
     def on_failed(self, reply: Reply, error: LlmError | TtsError) -> None:
         """The chain is at its end. A lost voice goes on in writing; a lost mind apologizes."""
+        if not self._is_wanted(reply):
+            return
         mouth = self._mouth
         trouble = {"code": f"{error.stage}_failed", "message": error.user_message, "fatal": False}
         if reply.held:
@@ -321,6 +328,10 @@ class Speaking:
             self._mouth.minutes.sync()
 
     # -- inside --------------------------------------------------------------------------------------------
+
+    def _is_wanted(self, reply: Reply) -> bool:
+        """Not cut or discarded meanwhile: a cancelled task may have a step left."""
+        return self._replies.get(reply.number) is reply
 
     def _open(self, reply: Reply) -> None:
         """The reply has the floor: the client may see and hear it."""

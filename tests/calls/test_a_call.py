@@ -261,6 +261,50 @@ async def test_a_lost_client_comes_back_to_the_unheard_rest() -> None:
     await call.end()
 
 
+async def test_a_client_that_comes_back_before_its_loss_was_noticed_hears_the_rest() -> None:
+    call = await open_call(llm=LLM)
+    call.do("text_message", message="hi")
+    await call.quiet(1000)
+    begun = call.last("audio.begin")
+    sent, heard_ms = call.samples, call.ms - begun["_ms"]
+    told = call.attach()  # the old socket is still there
+    assert told["response"]["text"] == LLM["text"]
+    await call.quiet(3000)
+    again = call.last("audio.begin")
+    assert again["_ms"] > begun["_ms"]
+    assert again["offset_ms"] == heard_ms
+    assert call.samples - sent == (1600 - heard_ms) * 24
+    await call.end()
+
+
+async def test_text_that_was_told_on_resume_is_not_told_again() -> None:
+    call = await open_call(llm={"text": "One two three four five six.", "token_ms": 100})
+    call.do("text_message", message="hi")
+    await call.quiet(400)
+    before = "".join(e["text"] for e in call.of("agent_response"))
+    call.drop()
+    await asyncio.sleep(0.2)
+    told = call.attach()["response"]["text"]
+    assert told.startswith(before)
+    assert len(told) > len(before)
+    seen = len(call.of("agent_response"))
+    await call.quiet(2000)
+    rest = [e["text"] for e in call.of("agent_response")[seen:] if not e["final"]]
+    assert told + "".join(rest) == "One two three four five six."
+    await call.end()
+
+
+async def test_nothing_of_a_cut_reply_follows_its_interruption() -> None:
+    call = await open_call(setup=Setup(greeting="Hello there."), llm=LLM)
+    call.do("start", response="both")
+    call.do("text_message", message="hi")
+    await call.quiet(1000)
+    kinds = [(e["type"], e.get("response_id")) for e in call.events]
+    cut = kinds.index(("interrupted", "r1"))
+    assert not any(response == "r1" for _, response in kinds[cut + 1 :])
+    await call.end()
+
+
 async def test_a_client_that_never_comes_back_is_waited_for_no_longer_than_the_window() -> None:
     call = await open_call(rules=Rules(resume_s=60))
     ended: list[float] = []
