@@ -80,7 +80,7 @@ class VoiceClient:
 
     def __init__(self, socket: ClientConnection, connected: Mapping[str, Any], in_json: bool) -> None:
         self.connected = connected
-        """The server's first message."""
+        """The server's first message, with the rates that our `start` asked for."""
         self.player = Player()
         self._socket = socket
         self._in_json = in_json
@@ -120,7 +120,9 @@ class VoiceClient:
         if first.get("type") == "error":
             await _shut(ws)
             raise ClientError(str(first.get("message", "The server refused the session.")))
-        return cls(ws, first, bool(start.get("base64")))
+        # `connected` is sent before the server has read `start`: what that asks for is not in it yet.
+        rates = {k: start[k] for k in ("input_rate", "output_rate") if k in start and not resume}
+        return cls(ws, {**first, **rates}, bool(start.get("base64")))
 
     @property
     def session_id(self) -> str:

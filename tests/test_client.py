@@ -116,6 +116,13 @@ async def test_a_typed_turn_is_answered_and_its_playback_reported() -> None:
         assert server.of_type("start") == [{"type": "start", "voice": "anna"}]
 
 
+async def test_the_rates_are_those_that_were_asked_for() -> None:
+    async with fake_server() as server, await VoiceClient.connect(server.url, input_rate=8000) as call:
+        assert (call.input_rate_hz, call.connected["output_rate"]) == (8000, 24_000)
+    async with fake_server() as server, await VoiceClient.connect(server.url, resume="r") as call:
+        assert call.input_rate_hz == 16_000
+
+
 async def test_the_credentials_travel_in_the_query() -> None:
     async with (
         fake_server() as server,
