@@ -121,7 +121,9 @@ class VoiceClient:
             await _shut(ws)
             raise ClientError(str(first.get("message", "The server refused the session.")))
         # `connected` is sent before the server has read `start`: what that asks for is not in it yet.
-        rates = {k: start[k] for k in ("input_rate", "output_rate") if k in start and not resume}
+        rates: dict[str, Any] = {
+            k: start[k] for k in ("input_rate", "output_rate") if k in start and not resume
+        }
         return cls(ws, {**first, **rates}, bool(start.get("base64")))
 
     @property

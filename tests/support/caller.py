@@ -12,7 +12,7 @@ loudspeaker is `server.player`: it obeys duck, unduck and interrupted, and repor
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -81,8 +81,8 @@ class Caller:
         return (at_s - self._first_s) * 1000
 
     @property
-    def connected_rates(self) -> tuple[int, int]:
-        """Input and output rate as the server confirmed them."""
+    def rates(self) -> tuple[int, int]:
+        """Input and output rate."""
         return self.call.connected["input_rate"], self.call.connected["output_rate"]
 
     async def play(self, pcm: bytes) -> int:
@@ -118,10 +118,12 @@ class Caller:
         def found() -> Moment | None:
             return next((m for m in self.moments[since:] if m.type == kind and when(m.data)), None)
 
-        async with asyncio.timeout(patience_s), self._news:
-            await self._news.wait_for(lambda: found() is not None or self._closed)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(patience_s), self._news:
+                await self._news.wait_for(lambda: found() is not None or self._closed)
         moment = found()
-        assert moment is not None, f"the call ended without {kind}: {[m.type for m in self.moments]}"
+        came = [(m.mic_ms, m.type, m.data.get("text") or m.data.get("message", "")) for m in self.moments]
+        assert moment is not None, f"no {kind} came, but {came}"
         return moment
 
     async def is_idle(self, patience_s: float = PATIENCE_S) -> None:
