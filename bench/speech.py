@@ -15,8 +15,8 @@ import numpy as np
 
 from pipeline import plugins
 from pipeline.contracts import FRAME_BYTES, FRAME_MS, INPUT_RATE_HZ, Env
+from pipeline.core.draft import GUESS_STEP_MS
 from pipeline.core.endpoint import PAUSE_MS, Edge, Endpointer, Timing
-from pipeline.core.floor import GUESS_STEP_MS
 
 CLIP = Path(__file__).parent.parent / "tests" / "data" / "austen_0890.wav"
 CLIP_S = 2.98  # ends in the middle of a word, on a sample at a sixth of full scale
