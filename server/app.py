@@ -31,7 +31,7 @@ from pipeline.chain import Chain, LlmChain, SttChain, TtsChain
 from pipeline.contracts import Env, ParleyError
 from pipeline.core.endpoint import Timing
 from pipeline.minutes import Tariff
-from pipeline.session import Engines, Rules, Setup
+from pipeline.setup import Engines, Rules, Setup
 from server.auth import Keys
 from server.config import Config
 from server.headers import SecurityHeaders

@@ -13,7 +13,8 @@ from typing import Any, Protocol
 
 from pipeline.contracts import Archive
 from pipeline.minutes import iso
-from pipeline.session import Engines, Restored, Rules, Session, Setup
+from pipeline.session import Session
+from pipeline.setup import Engines, Restored, Rules, Setup
 
 log = logging.getLogger(__name__)
 

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from pipeline.core.endpoint import Timing
-from pipeline.session import Rules, Setup
+from pipeline.setup import Rules, Setup
 from tests.support.call import Call, open_call
 
 pytestmark = [pytest.mark.virtual_clock, pytest.mark.usefixtures("no_leaks")]

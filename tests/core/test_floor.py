@@ -3,9 +3,10 @@
 from collections.abc import Iterable
 
 from pipeline.core import events as act
+from pipeline.core.agent import Reply
 from pipeline.core.endpoint import Timing
 from pipeline.core.events import Action
-from pipeline.core.floor import Floor, Reply, User
+from pipeline.core.floor import Floor, User
 
 
 class Talk:

@@ -6,9 +6,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.core import events as act
+from pipeline.core.agent import Reply
 from pipeline.core.endpoint import Timing
 from pipeline.core.events import Action
-from pipeline.core.floor import Floor, Reply, User
+from pipeline.core.floor import Floor, User
 
 RATE = 24_000
 TEXTS = ["", "yes", "book a room", "for tomorrow please", "uh huh"]

@@ -15,7 +15,8 @@ from pipeline import chain
 from pipeline.chain import LlmChain, SttChain, TtsChain
 from pipeline.contracts import Env, Tool
 from pipeline.core.endpoint import Timing
-from pipeline.session import Engines, Rules, Session, Setup
+from pipeline.session import Session
+from pipeline.setup import Engines, Rules, Setup
 from pipeline.turn import words
 
 VOICED = b"\x10\x27" * 320
