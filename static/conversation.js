@@ -5,6 +5,7 @@
  * button leads back.
  */
 import { byId, make } from "./dom.js";
+import { isByTheUser } from "./reasons.js";
 import { t } from "./texts.js";
 import { waterfall } from "./waterfall.js";
 
@@ -162,8 +163,9 @@ export class Conversation {
     line.ahead.className = "unheard";
     if (lost) line.ahead.before(make("span", { class: "hidden", text: ` (${t("talk.unheard")}: ` }));
     if (lost) line.ahead.after(make("span", { class: "hidden", text: ")" }));
-    const key = !lost ? "talk.cut.end" : heard ? "talk.cut" : "talk.cut.none";
-    const aside = make("p", { class: "aside", text: t(key) });
+    const what = !lost ? "end" : heard ? "part" : "none";
+    const who = isByTheUser(line.reply?.cut?.reason ?? "") ? "you" : "other";
+    const aside = make("p", { class: "aside", text: t(`talk.cut.${who}.${what}`) });
     if (line.details) line.details.before(aside);
     else line.item.append(aside);
     if (line.reply) this.#measure(line);

@@ -5,6 +5,7 @@
  * arrival to its first sound out of the loudspeaker, is measured by the page.
  */
 import { make, makeSvg } from "./dom.js";
+import { plainReason } from "./reasons.js";
 import { duration, t } from "./texts.js";
 
 /** @typedef {{endpoint_ms?: number, stt_ms?: number, llm_ttft_ms?: number, tts_ttfb_ms?: number,
@@ -16,31 +17,6 @@ const SPANS = [
   ["llm", "llm_ttft_ms"],
   ["tts", "tts_ttfb_ms"],
 ];
-
-/** The server's reasons, as it words them, and the page's words for each. */
-const REASONS = [
-  [/^(?<n>\d+) ms of silence: held open, (?<why>.+)$/, "reason.held"],
-  [/^(?<n>\d+) ms of silence: (?<why>.+)$/, "reason.sooner"],
-  [/^(?<n>\d+) ms of silence$/, "reason.silence"],
-  [/^(?<n>\d+) s without a pause$/, "reason.long"],
-  [/^the talk button was released$/, "reason.released"],
-  [/^typed$|^a message was typed/, "reason.typed"],
-  [/^(?<n>\d+) ms of speech$/, "reason.speech"],
-  [/^(?<n>\d+) words were recognized$/, "reason.words"],
-  [/^the talk button was pressed$/, "reason.pressed"],
-  [/^the client asked for it$/, "reason.asked"],
-  [/^the connection was lost$/, "reason.lost"],
-  [/^ended by the client$|^the session ended$/, "reason.ended"],
-];
-
-/** @param {string} reason the server's @returns {string} in plain words; one not known is shown as it came */
-export function plainReason(reason) {
-  for (const [pattern, key] of REASONS) {
-    const found = /** @type {RegExp} */ (pattern).exec(reason);
-    if (found) return t(/** @type {string} */ (key), found.groups);
-  }
-  return reason;
-}
 
 /**
  * @param {Metrics} metrics

@@ -135,8 +135,9 @@ class Talk:
 Opener = Callable[..., Talk]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def playwright() -> Iterator[Playwright]:
+    """Per module, not per session: while it lives a loop counts as running, and no async test could."""
     if not CHROMIUM:
         pytest.skip("chromium is not installed: apt-get install chromium, or set CHROMIUM to one")
     with sync_playwright() as started:
@@ -213,7 +214,7 @@ class _Site(SimpleHTTPRequestHandler):
         pass
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def modules(playwright: Playwright) -> Iterator[Page]:
     """An empty page in which `import("/static/...")` works: for tests of single modules and worklets."""
     server = ThreadingHTTPServer(("127.0.0.1", 0), partial(_Site, directory=str(ROOT)))

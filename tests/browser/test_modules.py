@@ -137,7 +137,5 @@ def test_the_state_follows_from_the_facts(modules: Page, facts: dict[str, Any], 
     ],
 )
 def test_reasons_are_put_in_plain_words(modules: Page, reason: str, words: str) -> None:
-    got = modules.evaluate(
-        "async reason => (await import('/static/waterfall.js')).plainReason(reason)", reason
-    )
+    got = modules.evaluate("async reason => (await import('/static/reasons.js')).plainReason(reason)", reason)
     assert got == words
