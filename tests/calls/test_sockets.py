@@ -7,8 +7,10 @@ import signal
 import sqlite3
 from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
+import httpx2
 import pytest
 import websockets
 from websockets.asyncio.client import ClientConnection, connect
@@ -228,6 +230,43 @@ async def resume_after(
         rows = db.execute("select role from messages order by n").fetchall()
     db.close()
     assert [r[0] for r in rows] == ["user", "assistant"] * 2
+
+
+async def test_twenty_talks_leave_no_task_thread_or_file_behind(
+    live_server: Callable[..., LiveServer],
+) -> None:
+    server = live_server(**FAST, PARLEY_PIPELINE__RESUME_WINDOW_S="0")
+    process = Path(f"/proc/{server.process.pid}")
+
+    def open_things() -> tuple[int, int]:
+        return len(list((process / "fd").iterdir())), len(list((process / "task").iterdir()))
+
+    async def talk(number: int) -> None:
+        async with connect(server.ws) as ws:
+            await ws.recv()
+            await send(ws, "text_message", message="hi")
+            await until(ws, "audio.begin")
+            if number % 2:
+                ws.transport.abort()
+            else:
+                await send(ws, "end")
+                await until(ws, "ended")
+
+    async def all_gone() -> None:
+        async with asyncio.timeout(20), httpx2.AsyncClient(base_url=server.url) as http:
+            while (health := (await http.get("/health")).json())["sessions"]:
+                await asyncio.sleep(0.05)
+        assert health["session_tasks"] == 0
+
+    await talk(0)
+    await all_gone()
+    before = open_things()
+    await asyncio.gather(*(talk(n) for n in range(20)))
+    await all_gone()
+    async with asyncio.timeout(20):  # the threads that wrote the last files may linger for a moment
+        while any(now > then for now, then in zip(open_things(), before, strict=True)):
+            await asyncio.sleep(0.05)
+    assert not list((server.folder / "conversations").glob("*.open"))
 
 
 async def test_workers_pass_a_socket_on_to_the_one_whose_session_it_is(
