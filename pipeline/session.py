@@ -237,6 +237,11 @@ class Session:
     # -- for those who watch ---------------------------------------------------------------------------------
 
     @property
+    def resume_window_s(self) -> float:
+        """How long a lost client may stay away."""
+        return self._rules.resume_s
+
+    @property
     def attached(self) -> bool:
         return self._kick is not None
 

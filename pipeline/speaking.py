@@ -231,7 +231,7 @@ class Speaking:
             self.pump()
 
     def on_mark(self, reply: Reply, mark: Mark) -> None:
-        if reply is self.current and self.marks:
+        if reply is self.current and self.marks and reply.audio_begun:
             self._mark(reply, mark)
 
     def on_failed(self, reply: Reply, error: LlmError | TtsError) -> None:

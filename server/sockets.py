@@ -134,6 +134,7 @@ class Sockets:
             "input_rate": codec.input_rate,
             "output_rate": setup.output_rate_hz,
             "resume_token": self._keys.resume_token(session.id),
+            "resume_window_s": session.resume_window_s,
             **more,
         }
 

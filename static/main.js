@@ -89,7 +89,7 @@ class Page {
     on("ended", (detail) => this.#ended(detail));
   }
 
-  #connected({ back, resumed, messages, resume_token: token, session_id: sessionId }) {
+  #connected({ back, resumed, messages, resume_token: token, session_id: sessionId, resume_window_s: window = 60 }) {
     clear();
     // After a reload there is nothing to lose; in an open page the talk on the screen knows more (what was
     // heard, how long it took), so it stays and goes on.
@@ -97,7 +97,7 @@ class Page {
     if (back) this.conversation.note(t("talk.reconnected"));
     else if (resumed) this.conversation.note(t("talk.resumed"));
     announceState(back ? t("talk.reconnected") : t("say.connected"));
-    this.open = { token, sessionId, at: Date.now(), windowMs: 60_000, wishes: this.call.wishes, withMic: this.withMic };
+    this.open = { token, sessionId, at: Date.now(), windowMs: window * 1000, wishes: this.call.wishes, withMic: this.withMic };
     this.#keep();
     if (!this.withMic && !back) byId("message").focus();
   }
