@@ -107,7 +107,7 @@ class WebrtcEngine:
         o = self._options
         if self._network is None:
             return WebrtcDetector(o.mode)
-        second = silero.SileroDetector(self._network, o.threshold, o.exit_threshold)
+        second = silero.SileroDetector(self._network, o.threshold, o.exit_threshold, pair=True)
         return ConfirmedDetector(o.mode, o.hangover_ms // FRAME_MS, second)
 
     async def aclose(self) -> None:
