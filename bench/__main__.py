@@ -16,6 +16,7 @@ from datetime import UTC, datetime
 from bench import startup
 from bench.level import PLAIN, ZERO, Outcome, cores, measure, median, percentile
 from bench.load import Load
+from bench.served import SERVE
 
 LEVELS = (1, 10, 50, 100, 200, 300)
 PARTS = ("start", "single", "load", "idle")
@@ -132,17 +133,16 @@ def load(seconds: float, levels: Sequence[int], reports: bool) -> None:
 def idle(seconds: float) -> None:
     """Sessions in which nobody says anything."""
     say("## Quiet sessions\n")
-    table("what", "CPU ms per session-second", "KiB per session")
-    for name, sessions, window, reports in (
-        ("connected, microphone off", 200, 0.0, False),
-        ("microphone on, silence", 100, seconds / 2, False),
+    table("what", "N", "CPU ms per session-second", "others' share of the core", "KiB per session")
+    for name, sessions, window, command in (
+        ("connected, microphone off", 200, 0.0, SERVE),
+        ("microphone on, silence", 100, seconds / 2, SERVE),
+        ("floor: a server that throws everything away", 100, seconds / 2, ("bench.floor",)),
     ):
-        plan = Load(
-            port=0, sessions=sessions, seconds=window, talk=False, reports=reports, spread_s=sessions / 100
-        )
-        found = measure(plan, {})
+        plan = Load(port=0, sessions=sessions, seconds=window, talk=False, spread_s=sessions / 100)
+        found = measure(plan, {}, command)
         cpu = f"{found.cpu_ms:.2f}" if window else "–"
-        row(name, cpu, f"{found.rss_kib:.0f}")
+        row(name, sessions, cpu, f"{found.neighbour:.2f}" if window else "–", f"{found.rss_kib:.0f}")
         trouble(found)
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.load import Load
-from bench.served import ROOT, Cpu, Served
+from bench.served import ROOT, SERVE, Cpu, Served
 
 PROFILE = {
     "PARLEY_STT__PLUGIN": ["scripted"],
@@ -89,12 +89,12 @@ def cores() -> tuple[int, int]:
     return (there[-1], there[0]) if len(there) > 1 else (-1, -1)
 
 
-def measure(load: Load, settings: Mapping[str, object]) -> Outcome:
+def measure(load: Load, settings: Mapping[str, object], command: Sequence[str] = SERVE) -> Outcome:
     """Run one level. `load.port` and `load.core` are filled in here."""
     server_core, client_core = cores()
     with (
         tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as name,
-        Served(Path(name), {**PROFILE, **settings}, server_core) as server,
+        Served(Path(name), {**PROFILE, **settings}, server_core, command) as server,
     ):
         return _watch(server, replace(load, port=server.port, core=client_core))
 

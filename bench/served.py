@@ -7,14 +7,14 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 ROOT = Path(__file__).parent.parent
-START_S = 60.0
+SERVE = ("server.cli", "serve", "--port", "0")
 TICK_MS = 1000 / os.sysconf("SC_CLK_TCK")
 
 
@@ -34,14 +34,16 @@ class Cpu:
 class Served:
     """A running server in a folder of its own. Killed at the end: nothing it keeps is wanted."""
 
-    def __init__(self, folder: Path, settings: Mapping[str, object], core: int = -1) -> None:
+    def __init__(
+        self, folder: Path, settings: Mapping[str, object], core: int = -1, command: Sequence[str] = SERVE
+    ) -> None:
         environ = {k: v for k, v in os.environ.items() if not k.startswith("PARLEY_")}
         chosen = {k: v if isinstance(v, str) else json.dumps(v) for k, v in settings.items()}
         self.core = core
         self.began_s = time.monotonic()
         with (folder / "log").open("wb") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "server.cli", "serve", "--port", "0"],
+                [sys.executable, "-m", *command],
                 cwd=folder,
                 env={**environ, **chosen, "PYTHONPATH": str(ROOT)},
                 stdout=subprocess.PIPE,
