@@ -194,7 +194,9 @@ def test_every_page_is_in_an_index() -> None:
 def test_the_page_on_turn_taking_states_every_threshold_as_it_is() -> None:
     text = (ROOT / "docs" / "turn-taking.md").read_text("utf-8")
     rows = dict(re.findall(r"^\| `(\w+)` \| ([\d.]+) \|", text, re.MULTILINE))
-    constants = {name: value for module in (agent, draft, endpoint, floor) for name, value in vars(module).items()}
+    constants = {
+        name: value for module in (agent, draft, endpoint, floor) for name, value in vars(module).items()
+    }
     known = {f.name: f.default for f in dataclasses.fields(Timing)} | constants
     assert len(rows) > 15
     assert {name: float(value) for name, value in rows.items()} == {name: known[name] for name in rows}
