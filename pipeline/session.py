@@ -382,9 +382,10 @@ class Session:
         )
         self._run(actions)
         late = transcript.final or (self.floor.is_settled(utterance) and not transcript.settled)
-        if text and text != self._partial and not late and not self.floor.replying:
-            self._partial = text
-            self.emit({"type": "transcription", "turn": self.floor.turn + 1, "text": text, "final": False})
+        so_far = self.floor.user_text
+        if text and so_far != self._partial and not late and not self.floor.replying:
+            self._partial = so_far
+            self.emit({"type": "transcription", "turn": self.floor.turn + 1, "text": so_far, "final": False})
         self._arm()
 
     def _on_deaf(self, utterance: int, error: SttError) -> None:

@@ -121,6 +121,11 @@ class Floor:
         """Nobody has the floor, and nothing is owed."""
         return self.user is User.QUIET and self._agent.state is Reply.IDLE
 
+    @property
+    def user_text(self) -> str:
+        """What was understood so far of the turn in the making: all of its utterances."""
+        return self._draft.text
+
     def is_settled(self, utterance: int) -> bool:
         """The utterance's text covers everything that was said so far, or it is gone."""
         heard = self._draft.utterances.get(utterance)

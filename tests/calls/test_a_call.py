@@ -105,6 +105,22 @@ async def test_a_reply_in_writing_only_has_no_audio() -> None:
     await call.end()
 
 
+async def test_partials_of_a_turn_that_goes_on_keep_what_was_said_before() -> None:
+    call = await open_call(stt={"text": "one two three", "final_ms": 1200}, llm=LLM)
+    await call.speak(800)
+    await call.quiet(700)  # the turn is over, its text still owed
+    await call.speak(800)
+    await call.quiet(2000)
+    assert [(e["turn"], e["text"], e["final"]) for e in call.of("transcription")] == [
+        (1, "one", False),
+        (1, "one two", False),
+        (1, "one two one", False),
+        (1, "one two one two", False),
+        (1, "one two three one two three", True),
+    ]
+    await call.end()
+
+
 async def test_deltas_join_to_the_whole_answer() -> None:
     call = await open_call(llm=LLM)
     call.do("text_message", message="hi")
