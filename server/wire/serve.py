@@ -102,7 +102,7 @@ async def _take(receive: Receive, session: Session, codec: Voice) -> tuple[int, 
         try:
             data = message.get("bytes")
             if data is not None:
-                session.hear(codec.audio(data))
+                _hear(session, codec.audio(data))
                 continue
             text = message.get("text")
             assert text is not None
@@ -118,10 +118,18 @@ async def _take(receive: Receive, session: Session, codec: Voice) -> tuple[int, 
             session.fail(error)
 
 
+def _hear(session: Session, pcm: bytes) -> None:
+    """Microphone audio: the hot path."""
+    try:
+        session.hear(pcm)
+    except Exception as error:  # noqa: BLE001 - a bug: this session ends, saved whole
+        session.fail(error)
+
+
 def _act(session: Session, codec: Voice, event: Event) -> None:
     match event["type"]:
         case "audio":
-            session.hear(event["pcm"])
+            _hear(session, event["pcm"])
         case "end":
             session.end_soon("ended by the client", 1000)
         case "start":
