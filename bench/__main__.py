@@ -1,6 +1,6 @@
 """`python -m bench`: what Parley costs and how much time it adds, with providers of known delays.
 
-    python -m bench                              everything, about eight minutes
+    python -m bench                              everything, about ten minutes
     python -m bench --only load --levels 1,100   just that
     python -m bench --seconds 60                 longer windows, steadier numbers
 
@@ -67,11 +67,11 @@ def single(seconds: float) -> None:
     say("## One caller (ms: median, range)\n")
     table("configuration", "turns", "voice to voice", "server's own", "VAD tail", "duck", "interrupted")
     base = Load(port=0, sessions=1, seconds=max(seconds, 30) * 4, spread_s=0)
-    one("as peers (500 ms, one after the other)", replace(base, turns=6, speculate=False), PLAIN)
-    zero = replace(base, turns=6, speculate=False, work_ms=0.0)
+    one("as peers (500 ms, one after the other)", replace(base, turns=4, speculate=False), PLAIN)
+    zero = replace(base, turns=4, speculate=False, work_ms=0.0)
     one("the same, providers without delay", zero, PLAIN | ZERO)
-    one("default (thinks ahead)", replace(base, turns=6), {})
-    barge = replace(base, seconds=60.0, barge_every=1)
+    one("default (thinks ahead)", replace(base, turns=4), {})
+    barge = replace(base, seconds=40.0, barge_every=1)
     one("default, every reply talked over", barge, {})
     quick = {"PARLEY_TURN__BARGE_IN_MS": "200"}
     one("barge_in_ms = 200, every reply talked over", barge, quick)
