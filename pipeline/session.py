@@ -413,7 +413,10 @@ class Session:
         self.hearing.language = setup.language
         self.speaking.marks = setup.marks
         self.floor = Floor(
-            self._rules.timing, hold_to_talk=setup.mode == "hold-to-talk", turn=self.floor.turn
+            self._rules.timing,
+            hold_to_talk=setup.mode == "hold-to-talk",
+            turn=self.floor.turn,
+            frame=self.hearing.frames,
         )
         self.minutes.note("open", self._now(), setup.told())
         self._greet()

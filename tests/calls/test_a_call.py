@@ -238,6 +238,18 @@ async def test_hold_to_talk_neither_records_nor_recognizes_an_unpressed_micropho
     await call.end()
 
 
+async def test_sound_before_start_counts_as_input_audio() -> None:
+    call = await open_call(llm=LLM)
+    await call.quiet(500)
+    call.do("start", mode="open-mic")
+    await call.speak(600)
+    await call.quiet(800)
+    assert call.last("speech.started")["at_ms"] == 500
+    assert call.last("speech.stopped")["at_ms"] == 1100
+    assert call.recorder.messages[0]["start_ms"] == 500
+    await call.end()
+
+
 async def test_a_changed_prompt_counts_from_the_next_turn() -> None:
     call = await open_call()
     call.do("update_prompt", prompt="Be brief.")
