@@ -14,11 +14,11 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 from bench import startup
-from bench.level import PLAIN, ZERO, Outcome, cores, measure, median, percentile
+from bench.level import PLAIN, ZERO, cores, measure, median, percentile
 from bench.load import Load
 from bench.served import SERVE
 
-LEVELS = (1, 10, 50, 100, 200, 300)
+LEVELS = (1, 10, 50, 100, 150)
 PARTS = ("start", "single", "load", "idle")
 
 
@@ -65,7 +65,16 @@ def start(seconds: float) -> None:
 def single(seconds: float) -> None:
     """One caller: latency without load."""
     say("## One caller (ms: median, range)\n")
-    table("configuration", "turns", "voice to voice", "server's own", "VAD tail", "duck", "interrupted")
+    table(
+        "configuration",
+        "turns",
+        "voice to voice",
+        "server's own",
+        "VAD tail",
+        "duck",
+        "interrupted",
+        "failures",
+    )
     base = Load(port=0, sessions=1, seconds=max(seconds, 30) * 4, spread_s=0)
     one("as peers (500 ms, one after the other)", replace(base, turns=4, speculate=False), PLAIN)
     zero = replace(base, turns=4, speculate=False, work_ms=0.0)
@@ -87,13 +96,8 @@ def one(name: str, load: Load, settings: dict[str, str]) -> None:
         spread(found.tail),
         spread(found.duck),
         spread(found.interrupted),
+        found.failures() or "none",
     )
-    trouble(found)
-
-
-def trouble(found: Outcome) -> None:
-    if found.failures():
-        say(f"\n{found.sessions} sessions: {found.failures()}\n")
 
 
 def load(seconds: float, levels: Sequence[int], reports: bool) -> None:
@@ -133,7 +137,9 @@ def load(seconds: float, levels: Sequence[int], reports: bool) -> None:
 def idle(seconds: float) -> None:
     """Sessions in which nobody says anything."""
     say("## Quiet sessions\n")
-    table("what", "N", "CPU ms per session-second", "others' share of the core", "KiB per session")
+    table(
+        "what", "N", "CPU ms per session-second", "others' share of the core", "KiB per session", "failures"
+    )
     for name, sessions, window, command in (
         ("connected, microphone off", 200, 0.0, SERVE),
         ("microphone on, silence", 100, seconds / 2, SERVE),
@@ -142,8 +148,8 @@ def idle(seconds: float) -> None:
         plan = Load(port=0, sessions=sessions, seconds=window, talk=False, spread_s=sessions / 100)
         found = measure(plan, {}, command)
         cpu = f"{found.cpu_ms:.2f}" if window else "–"
-        row(name, sessions, cpu, f"{found.neighbour:.2f}" if window else "–", f"{found.rss_kib:.0f}")
-        trouble(found)
+        others = f"{found.neighbour:.2f}" if window else "–"
+        row(name, sessions, cpu, others, f"{found.rss_kib:.0f}", found.failures() or "none")
 
 
 def main() -> None:

@@ -68,7 +68,7 @@ async def run(load: Load, plan: Plan) -> None:
     say("done", cpu=(time.process_time() - began_cpu) / (until - began), seconds=until - began)
     late = sorted(lateness)
     if load.talk:
-        await asyncio.sleep(PATIENCE_S if load.sessions > 1 else 0.1)
+        await asyncio.sleep(PATIENCE_S)
     say(
         "result",
         turns=[asdict(t) for c in callers for t in c.turns if began <= t.spoken_at < until - 0.1],
