@@ -12,6 +12,7 @@ from collections.abc import Callable, Coroutine, Mapping
 from datetime import datetime
 from typing import Any
 
+from pipeline.alarm import Alarm
 from pipeline.contracts import (
     LlmError,
     ProviderError,
@@ -41,8 +42,6 @@ GREETING_PATIENCE_S = 1.0
 """How long a new client has to send `start` before it is greeted anyway."""
 FAREWELL_S = 2.0
 """How long cancelled tasks may take to give back what they hold."""
-STALL_S = 0.05
-"""A timer that rings this late has overtaken what the sockets hold: it waits for them once."""
 WRITING_S = 8.0
 """How long the end waits for the recorder; it goes on writing in the background after that."""
 STAGE_ERRORS: Mapping[str, type[ProviderError]] = {"stt": SttError, "llm": LlmError, "tts": TtsError}
@@ -74,9 +73,7 @@ class Session:
         self._observers: set[Outbox] = set()
         self._kick: Callable[[], None] | None = None
         self._ending: asyncio.Task[None] | None = None
-        self._timer: asyncio.TimerHandle | None = None
-        self._timer_at = self._rings_at = 0.0
-        self._stalled = False
+        self._alarm = Alarm(self._on_time)
         now = self._now()
         started_at = now - (restored.at_s if restored else 0.0)
         timeline = TimeLine(restored.position, now) if restored and restored.position else TimeLine()
@@ -148,7 +145,7 @@ class Session:
             actions = floor.on_frame(speech, self._frame_at)
             if actions:
                 self._run(actions)
-        if self._timer is None:
+        if not self._alarm.is_set:
             self._arm()
 
     def say(self, text: str, kind: str = "", turn: int = 0) -> None:
@@ -440,7 +437,7 @@ class Session:
         return self._loop.time()
 
     def _arm(self) -> None:
-        """Set the one timer. It may ring too early, never too late."""
+        """Set the alarm to the next moment at which something is due."""
         if self._ending is not None:
             return
         moments = [self.floor.wake_at(), self.speaking.pump_at, self._greet_at]
@@ -448,25 +445,10 @@ class Session:
             moments.append(self._lost_at + self._rules.resume_s)
         elif self.floor.idle:
             moments.append(self._active_at + self._rules.idle_s)
-        wake = min((m for m in moments if m is not None), default=None)
-        if self._timer is not None:
-            if wake is not None and self._timer_at <= wake:
-                return
-            self._timer.cancel()
-            self._timer = None
-        if wake is not None:
-            # Remembered here: for a moment that is past, uvloop gives a handle that cannot say `when()`.
-            self._timer_at, self._rings_at = wake, max(wake, self._now())
-            self._timer = self._loop.call_at(wake, self._on_timer)
+        self._alarm.set(min((m for m in moments if m is not None), default=None))
 
-    def _on_timer(self) -> None:
-        self._timer = None
+    def _on_time(self) -> None:
         now = self._now()
-        if now - self._rings_at > STALL_S and not self._stalled:
-            self._stalled, self._timer_at, self._rings_at = True, now, now + STALL_S
-            self._timer = self._loop.call_later(STALL_S, self._on_timer)
-            return
-        self._stalled = False
         try:
             if self._greet_at is not None and now >= self._greet_at - 0.0005:
                 self._greet()
@@ -515,8 +497,7 @@ class Session:
         except Exception as error:  # a bug must not keep the talk from being written
             log.error("session %s turn %d: a bug while ending", self.id, self.floor.turn, exc_info=error)
         self.ended, self.close_code = True, code
-        if self._timer is not None:
-            self._timer.cancel()
+        self._alarm.set(None)
         self.hearing.close_all()
         self.speaking.cancel_all()
         await self._await_tasks()

@@ -76,9 +76,7 @@ class Guess:
 class Floor:
     """Decides whose turn it is. One per session; every method returns what is to be done, in order."""
 
-    def __init__(
-        self, timing: Timing, *, hold_to_talk: bool = False, turn: int = 0, frame: int = 0
-    ) -> None:
+    def __init__(self, timing: Timing, *, hold_to_talk: bool = False, turn: int = 0, frame: int = 0) -> None:
         """`turn` and `frame` are how many there were before, of a talk that goes on."""
         self.timing = timing
         self.hold_to_talk = hold_to_talk
