@@ -275,6 +275,8 @@ class Speaking:
 
     def _send_audio(self, reply: Reply, floor: Floor, now: float) -> None:
         rate_hz = reply.voice.rate_hz
+        if floor.playout is not None:
+            reply.forget_heard(floor.playout.heard(now))
         while reply.waiting:
             lead_ms = floor.playout.lead_s(now) * 1000 if floor.playout is not None else 0.0
             if lead_ms >= self._mouth.lead_ms:
