@@ -121,8 +121,8 @@ class Minutes:
         self.dialogue.user(text)
         self._add(message, now)
 
-    def agent_sent(self, reply: Reply, now: float) -> None:
-        """All of a reply has been sent: it is written down now, lest a crash lose it while it plays."""
+    def agent_said(self, reply: Reply, now: float) -> None:
+        """A reply's text is complete: it is written down now, lest a crash lose it while it plays."""
         if reply.text:
             reply.message = self._add(self._agent_message(reply), now)
 
@@ -148,8 +148,9 @@ class Minutes:
             self._add({**self._agent_message(reply), **fate}, now)
 
     def _agent_message(self, reply: Reply) -> dict[str, Any]:
+        message = {"role": "assistant", "content": reply.text, "turn": reply.turn}
         kind = {"type": reply.kind} if reply.kind else {}
-        return {"role": "assistant", "content": reply.text, "turn": reply.turn, **kind}
+        return {**message, "response_id": reply.response_id, **kind}
 
     def tool(self, call: ToolCall, result: Mapping[str, Any], now: float) -> None:
         """A tool ran. Written down also when the caller has barged in meanwhile."""
@@ -203,8 +204,10 @@ class Minutes:
         spent = reply.spent
         if spent.llm:
             into, out = self._tariff.llm_per_million.get(spent.llm, (0.0, 0.0))
-            price = (spent.input_tokens * into + spent.output_tokens * out) / 1e6
-            tokens = spent.input_tokens + spent.output_tokens
+            tokens_in = spent.input_tokens + spent.guessed_input
+            tokens_out = spent.output_tokens + spent.guessed_output
+            price = (tokens_in * into + tokens_out * out) / 1e6
+            tokens = tokens_in + tokens_out
             self._charge("llm", spent.llm, tokens, price, turn, now, discarded)
         if spent.tts:
             price = spent.characters * self._tariff.tts_per_character.get(spent.tts, 0.0)

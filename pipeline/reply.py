@@ -57,6 +57,17 @@ class Spent:
     characters: int = 0
     llm: str = ""
     tts: str = ""
+    guessed_input: int = 0
+    guessed_output: int = 0
+    """Of a request whose provider has not counted (yet): a token per piece, and per 4 characters asked."""
+
+    def ask(self, prompt: Prompt) -> None:
+        self.guessed_input += sum(len(m.content) for m in prompt.messages) // 4
+
+    def count(self, usage: Usage) -> None:
+        self.guessed_input = self.guessed_output = 0
+        self.input_tokens += usage.input_tokens
+        self.output_tokens += usage.output_tokens
 
 
 @dataclass(slots=True)
@@ -234,25 +245,24 @@ class Maker:
             return
         for _ in range(MOST_TOOL_STEPS):
             calls: list[ToolCall] = []
-            async with aclosing(self.llm.tokens(self.host.prompt(self.reply), self.report)) as stream:
+            prompt = self.host.prompt(self.reply)
+            self.reply.spent.ask(prompt)
+            async with aclosing(self.llm.tokens(prompt, self.report)) as stream:
                 async for plugin, piece in stream:
                     self.reply.spent.llm = plugin
                     if isinstance(piece, str):
+                        self.reply.spent.guessed_output += 1
                         yield piece
                     elif isinstance(piece, ToolCall):
                         calls.append(piece)
                     else:
-                        self._count(piece)
+                        self.reply.spent.count(piece)
             if not calls:
                 return
             await self.reply.committed.wait()  # a guess may think, not act
             for call in calls:
                 await self.host.run_tool(self.reply, call)
         raise LlmError(f"the model asked for tools {MOST_TOOL_STEPS} times in a row")
-
-    def _count(self, usage: Usage) -> None:
-        self.reply.spent.input_tokens += usage.input_tokens
-        self.reply.spent.output_tokens += usage.output_tokens
 
     async def _speak(self, segments: "asyncio.Queue[Segment | None]") -> None:
         mute = self.reply.voice.rate_hz == 0

@@ -110,6 +110,7 @@ class Session:
             engines.tts,
             rules.lead_ms,
             session_id,
+            f"r{round(restored.at_s * 1000)}." if restored else "r",
         )
         self.speaking = Speaking(mouth, lambda: self.floor, self._voice)
         self.speaking.marks, self.hearing.language = setup.marks, setup.language
@@ -161,6 +162,9 @@ class Session:
         match event["type"]:
             case "start":
                 self._start(event)
+            case "talk.begin" | "talk.end" if not self.floor.hold_to_talk:
+                message = "talk.begin and talk.end are for hold-to-talk; this talk has an open microphone."
+                self.emit({"type": "error", "code": "wrong_mode", "message": message, "fatal": False})
             case "talk.begin":
                 self._began = True
                 self._greeted, self._greet_at = True, None

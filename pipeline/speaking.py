@@ -43,6 +43,8 @@ class Mouth:
     tts: TtsChain
     lead_ms: int
     session_id: str
+    reply_prefix: str = "r"
+    """Of response ids: another one after a crash, so that none is used twice in a session."""
 
 
 class Speaking:
@@ -77,7 +79,7 @@ class Speaking:
 
     def start(self, action: StartReply) -> None:
         text, kind = self._canned
-        response_id = f"r{action.reply}"
+        response_id = f"{self._mouth.reply_prefix}{action.reply}"
         reply = Reply(
             action.reply, action.turn, response_id, action.text, action.held, self._voice(), kind=kind
         )
@@ -213,6 +215,8 @@ class Speaking:
     def on_text_complete(self, reply: Reply) -> None:
         reply.complete = True
         if not reply.held and reply.text and self._is_wanted(reply):
+            self._mouth.minutes.agent_said(reply, self._mouth.now())
+            self._mouth.minutes.sync()
             self._mouth.emit(
                 {
                     "type": "agent_response",
@@ -319,8 +323,6 @@ class Speaking:
         if reply.closed:
             return
         reply.closed = True
-        if not reply.message:
-            self._mouth.minutes.agent_sent(reply, self._mouth.now())
         if reply.audio_begun:
             duration = round(reply.ms(reply.made))
             self._mouth.emit({"type": "audio.end", "response_id": reply.response_id, "duration_ms": duration})

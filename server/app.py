@@ -7,6 +7,7 @@ as one ASGI application, runs it.
 
 import asyncio
 import logging
+import multiprocessing
 import secrets
 import signal
 import socket
@@ -22,6 +23,7 @@ from typing import Any
 
 import uvicorn
 import uvloop
+from sqlalchemy.exc import SQLAlchemyError
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.routing import BaseRoute
@@ -84,8 +86,9 @@ async def running(config: Config, place: Place = ALONE) -> AsyncIterator[App]:
     async with AsyncExitStack() as stack:
         try:
             database = await open_database(_database_url(config))
-        except ValueError as error:
-            raise ParleyError(f"[storage] url: {error}") from error
+        except (ValueError, OSError, SQLAlchemyError) as error:
+            why = str(error).partition("\n")[0]
+            raise ParleyError(f"[storage] url: the database cannot be opened: {why}") from error
         stack.push_async_callback(database.aclose)
         secret = config.keys.get("PARLEY_SECRET_KEY") or await Settings(database).get_or_create(
             "secret_key", lambda: secrets.token_urlsafe(32)
@@ -96,7 +99,12 @@ async def running(config: Config, place: Place = ALONE) -> AsyncIterator[App]:
             database,
             journal_enabled=config.journal.enabled,
         )
-        await archive.start()
+        try:
+            await archive.start()
+        except OSError as error:
+            raise ParleyError(
+                f"[storage] conversations_dir or audio_dir cannot be written: {error}"
+            ) from error
         stack.push_async_callback(archive.aclose)
         engines, chains = await _engines(config, stack)
         names = {stage: next(c.in_order()).name for stage, c in chains.items()}
@@ -295,11 +303,17 @@ async def _serve(config: Config, place: Place, on_ready: Callable[[], None] | No
             sockets = [_listen(config, shared=place.count > 1)]
         except OSError as error:
             where = f"{config.server.host}:{config.server.port}"
-            print(f"parley: cannot listen on {where}: {error.strerror}. Try --port 8001", file=sys.stderr)
+            print(
+                f"parley: cannot listen on {where}: {error.strerror}; choose another with --host and --port",
+                file=sys.stderr,
+            )
             return 1
         if place.count > 1:
             sockets.append(_unix(place.path(place.index)))
-        await _Server(_uvicorn(config, app), app, ready).serve(sockets)
+        server = _Server(_uvicorn(config, app), app, ready)
+        if (parent := multiprocessing.parent_process()) is not None:  # a worker does not outlive it
+            asyncio.get_running_loop().add_reader(parent.sentinel, server.handle_exit, signal.SIGTERM, None)
+        await server.serve(sockets)
         for sock in sockets:
             sock.close()
     return 0

@@ -152,6 +152,8 @@ class Fold:
     """By reply id."""
     settled: set[str] = field(default_factory=set)
     """Replies that something is known about, be it that nothing of them was heard."""
+    played_ms: dict[str, float] = field(default_factory=dict)
+    """By reply id: the client's last report of how much it had played."""
     ending: dict[str, Any] | None = None
     last_at_ms: int = 0
     changed_messages: set[int] = field(default_factory=set)
@@ -179,6 +181,10 @@ class Fold:
                 self._utterance(data)
             case "placed":
                 self._placed(data)
+            case "playback":
+                reply_id, played = data.get("response_id"), data.get("played_ms")
+                if isinstance(reply_id, str) and isinstance(played, int | float):
+                    self.played_ms[reply_id] = max(played, self.played_ms.get(reply_id, 0))
             case "end":
                 self.ending = dict(data)
             case "resume":

@@ -239,24 +239,47 @@ class Ledger:
                     yield from sound.render_utterance(path, self.spool, spec.start, spec.end)
 
     def place_the_rest(self) -> None:
-        """After a crash: replies that nobody said anything about are taken as heard from where they were
-        expected to begin, to where the microphone stopped if that is sooner."""
+        """After a crash: settle the replies that nobody said anything about. Of each, what its client last
+        reported was heard; without reports, everything to where the microphone stopped."""
         heard_until = self.spool.user_end
         for reply_id, reply in self.spool.replies.items():
             if reply_id in self.fold.settled:
                 continue
             offset = min(extent.start for extent in reply.extents)
-            count = max(extent.start + extent.samples for extent in reply.extents) - offset
-            if heard_until > reply.position:
-                count = min(count, (heard_until - reply.position) * reply.rate_hz // 16_000)
+            sent = max(extent.start + extent.samples for extent in reply.extents) - offset
+            count = sent
+            if reply_id in self.fold.played_ms:
+                count = min(sent, round(self.fold.played_ms[reply_id] * reply.rate_hz / 1000) - offset)
+            elif heard_until > reply.position:
+                count = min(sent, (heard_until - reply.position) * reply.rate_hz // 16_000)
+            file = f"{self.fold.next_file:04d}_agent.mp3"
             placed = {
                 "reply_id": reply_id,
-                "file": f"{self.fold.next_file:04d}_agent.mp3",
+                "file": file,
                 "rate_hz": reply.rate_hz,
-                "runs": [[offset, count, reply.position]],
+                "runs": [[offset, max(0, count), reply.position]],
                 "estimated": True,
             }
-            self.write(Batch([Entry(self.fold.last_at_ms, "placed", placed)], ()))
+            start_ms = reply.position // 16
+            fate: dict[str, Any] = {"audio": file, "start_ms": start_ms}
+            fate["end_ms"] = start_ms + max(0, count) * 1000 // reply.rate_hz
+            entries = [Entry(self.fold.last_at_ms, "placed", placed)]
+            entries += self._fate(reply_id, fate, max(0, count) / sent if sent else 0.0)
+            self.write(Batch(entries, ()))
+
+    def _fate(self, reply_id: str, fate: dict[str, Any], share: float) -> list[Entry]:
+        """The message of a reply that a crash cut off, amended by what became of it."""
+        for number, message in self.fold.messages.items():
+            if message.get("response_id") != reply_id or "audio" in message:
+                continue
+            text = str(message.get("content", ""))
+            if share < 1 or message.get("turn", 0) not in {0, *self.fold.turns}:
+                cut = text[: round(len(text) * share)]
+                whole = share >= 1 or text[len(cut) : len(cut) + 1].isspace()
+                heard = cut if whole else cut.rpartition(" ")[0]
+                fate = {**fate, "interrupted": True, "heard": heard, "estimated": True}
+            return [Entry(self.fold.last_at_ms, "message", {"n": number, **fate})]
+        return []
 
     # -- ending -----------------------------------------------------------------------------------------
 

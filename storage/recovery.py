@@ -57,6 +57,7 @@ def recover(
                 continue
             expires_at = _last_activity(ledger, places, now) + timedelta(seconds=window_s)
             if expires_at > now:
+                ledger.place_the_rest()
                 resumable.append(_unfinished(ledger, expires_at))
             else:
                 over.append(ledger)

@@ -73,8 +73,8 @@ class AgentSide:
 
     def take_floor(self, reply: int, turn: int, now: float, *, given: bool = False) -> None:
         self.state, self.reply, self.turn, self.given = Reply.THINKING, reply, turn, given
-        self.playout, self.ducked = None, False
-        self._be_patient(now)
+        self.playout, self.ducked, self.deadline = None, False, None
+        self.on_alive(now)
 
     def on_alive(self, now: float) -> None:
         if not self.lost:

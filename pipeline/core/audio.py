@@ -51,7 +51,9 @@ def read_wav(data: bytes) -> tuple[bytes, int]:
             channels, width, rate_hz = wav.getnchannels(), wav.getsampwidth(), wav.getframerate()
             raw = wav.readframes(wav.getnframes())
     except (wave.Error, EOFError, struct.error) as error:
-        raise BadAudio(f"This is not a WAV file that can be read ({error or 'it is cut short'}).") from error
+        raise BadAudio(
+            f"This is not a WAV file that can be read ({str(error) or 'it is cut short'})."
+        ) from error
     if width != 2:
         raise BadAudio(f"The WAV file has {8 * width}-bit samples; 16-bit PCM is needed.")
     if channels == 1:

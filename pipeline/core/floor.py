@@ -153,7 +153,7 @@ class Floor:
 
     def on_press(self, now: float) -> Actions:
         """The talk button went down: the user has the floor at once."""
-        if self.pressed:
+        if self.pressed or not self.hold_to_talk:
             return NOTHING
         self.pressed = True
         actions = self._agent.interrupt("the talk button was pressed", now)

@@ -122,12 +122,13 @@ class Playout:
         self._played = float(played)
         while self.runs and self.runs[-1].offset >= played:
             self.runs.pop()
+        first = self.first_sent_at or 0.0  # nothing plays before it came, whatever is claimed
         if not self.runs:
             if played:
-                self.runs.append(Run(0, played, now - played / self.rate_hz))
+                self.runs.append(Run(0, played, max(first, now - played / self.rate_hz)))
             return
         last = self.runs[-1]
         last.count = played - last.offset
-        floor = self.runs[-2].at + self.runs[-2].count / self.rate_hz if len(self.runs) > 1 else 0.0
+        floor = self.runs[-2].at + self.runs[-2].count / self.rate_hz if len(self.runs) > 1 else first
         if not self._paused:
             last.at = max(floor, now - last.count / self.rate_hz)

@@ -148,7 +148,7 @@ class Voice:
             item = {"type": "audio_response", "response_id": self._speaking, "audio_base64": audio}
         elif item["type"] == "audio.begin":
             self._speaking = item["response_id"]
-        return {"type": "websocket.send", "text": json.dumps(item, ensure_ascii=False)}
+        return {"type": "websocket.send", "text": json.dumps(item)}  # ASCII: no text can break it
 
 
 def _text(key: str, value: object, most: int) -> str:
@@ -156,7 +156,16 @@ def _text(key: str, value: object, most: int) -> str:
         raise BadMessage(f"{key} must be text that is not empty.")
     if len(value) > most:
         raise BadMessage(f"{key} is longer than {most} characters.")
-    return value.strip()
+    return _whole(key, value).strip()
+
+
+def _whole(key: str, value: str) -> str:
+    """Text that every file and database takes: JSON can escape half a character, and NUL."""
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:
+        raise BadMessage(f"{key} holds half a character (a lone surrogate).") from error
+    return value.replace("\0", "")
 
 
 def _one_of(*choices: object) -> Callable[[str, object], Any]:
@@ -171,13 +180,13 @@ def _one_of(*choices: object) -> Callable[[str, object], Any]:
 def _word(key: str, value: object) -> str:
     if not isinstance(value, str) or len(value) > 200:
         raise BadMessage(f"{key} must be text of at most 200 characters.")
-    return value
+    return _whole(key, value)
 
 
 def _prompt(key: str, value: object) -> str:
     if not isinstance(value, str) or len(value) > MAX_PROMPT_CHARS:
         raise BadMessage(f"{key} must be text of at most {MAX_PROMPT_CHARS} characters.")
-    return value
+    return _whole(key, value)
 
 
 def _flag(key: str, value: object) -> bool:

@@ -159,7 +159,7 @@ async def test_a_tool_runs_once_after_the_commit_and_its_result_is_answered() ->
     kinds = call.kinds("transcription", "agent_response")
     assert kinds.index("response.begin") < kinds.index("tool.call") < kinds.index("audio.begin")
     assert call.last("tool.result")["result"] == {"ok": True, "time": "12:00"}
-    assert [m["role"] for m in call.recorder.messages] == ["user", "tool"]
+    assert [m["role"] for m in call.recorder.messages] == ["user", "tool", "assistant"]
     journal = [k for _, k, _ in call.recorder.entries]
     assert journal.index("tool") < journal.index("message") + 10
     await call.end()

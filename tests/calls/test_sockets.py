@@ -5,6 +5,7 @@ import base64
 import json
 import signal
 import sqlite3
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -23,6 +24,8 @@ FAST = SCRIPTED | {
     "PARLEY_TTS__SCRIPTED__FIRST_BYTE_MS": "20",
     "PARLEY_PIPELINE__GREETING": "",
 }
+
+SCRIPTED_REPLY = "This is a rather long reply, of which not all will be heard before the server is killed."
 
 
 async def send(ws: ClientConnection, kind: str, **fields: Any) -> None:
@@ -207,6 +210,48 @@ async def test_kill_9_loses_no_finished_turn_and_the_talk_can_be_resumed(
         await until(ws, "turn.metrics")
         await asyncio.get_running_loop().run_in_executor(None, server.stop, signal.SIGKILL)
     await resume_after(server, connected, live_server)
+
+
+async def test_a_reply_that_a_crash_cut_off_is_kept_as_far_as_it_was_heard(
+    live_server: Callable[..., LiveServer],
+) -> None:
+    slow = FAST | {"PARLEY_LLM__SCRIPTED__TEXT": SCRIPTED_REPLY}
+    server = live_server(**slow)
+    async with connect(server.ws) as ws:
+        connected = json.loads(await ws.recv())
+        await send(ws, "text_message", message="book a room")
+        await until(ws, "audio.begin")
+        heard = 0
+        while heard < 24 * 1000 * 2:
+            heard += sum(len(e.get("pcm", b"")) for e in await until(ws, "binary"))
+        await send(ws, "playback", response_id="r1", played_ms=1000)
+        await asyncio.to_thread(wait_for, server, connected["session_id"], '"playback"')
+        await asyncio.to_thread(server.stop, signal.SIGKILL)
+    again = live_server(folder=server.folder, **slow)
+    async with connect(f"{again.ws}?resume={connected['resume_token']}") as ws:
+        reply = json.loads(await ws.recv())["messages"][1]
+        assert (reply["interrupted"], reply["estimated"]) == (True, True)
+        assert SCRIPTED_REPLY.startswith(reply["heard"])
+        assert 0 < len(reply["heard"]) < len(SCRIPTED_REPLY) / 2
+        assert reply["end_ms"] - reply["start_ms"] == 1000
+        await send(ws, "text_message", message="thank you")
+        assert (await until(ws, "response.begin"))[-1]["response_id"] != "r1"
+        await until(ws, "audio.begin")
+        await send(ws, "end")
+        await until(ws, "ended")
+    saved = json.loads((server.folder / "conversations" / f"{connected['session_id']}.json").read_text())
+    sounds = [entry["filename"] for entry in saved["audio_files"]]
+    assert sounds[0] == reply["audio"] == "0001_agent.mp3"
+    assert sounds[-1] == "conversation.mp3"
+
+
+def wait_for(server: LiveServer, session_id: str, text: str) -> None:
+    """Until the journal says so: it is written once a second."""
+    journal = server.folder / "conversations" / f"{session_id}.journal"
+    until_s = time.monotonic() + 10
+    while text not in (journal.read_text() if journal.exists() else ""):
+        assert time.monotonic() < until_s
+        time.sleep(0.02)
 
 
 async def resume_after(

@@ -92,6 +92,9 @@ def test_base64_audio_is_taken_as_pcm_and_as_wav() -> None:
         '{"type": "playback", "response_id": "r1", "played_ms": NaN}',
         '{"type": "playback", "response_id": "r1", "played_ms": Infinity}',
         '{"type": "update_prompt", "prompt": 3}',
+        r'{"type": "update_prompt", "prompt": "\ud800"}',
+        r'{"type": "text_message", "message": "\ud800 lone"}',
+        r'{"type": "start", "voice": "\udfff"}',
         "[" * 100_000,
     ],
 )
