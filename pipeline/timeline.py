@@ -35,7 +35,7 @@ class TimeLine:
         """The position of microphone audio that has just arrived."""
         if self._zero is None:
             self._zero = now - samples / RATE_HZ
-        arrived = int((now - self._zero) * RATE_HZ) - samples
+        arrived = round((now - self._zero) * RATE_HZ) - samples
         if arrived - self._cursor > GAP_SAMPLES:
             self._cursor = arrived
             self._anchors.append((self.fed, arrived))
