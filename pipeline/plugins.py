@@ -15,6 +15,8 @@ from typing import Any, Protocol, cast
 
 from pipeline.contracts import Env, ParleyError
 
+TIMES = ("_ms", "_s", "ms_per_char")
+"""How the names of keys end that hold a time."""
 KINDS = ("vad", "stt", "turn", "llm", "tts", "tools")
 
 
@@ -59,8 +61,9 @@ def find(kind: str, name: str) -> Plugin:
 
 
 def options(kind: str, name: str, values: Mapping[str, Any]) -> Any:
-    """The plug-in's `Options` filled from a config section. Raises `PluginError` for an unknown key or a
-    wrong type; ints are taken for floats, lists for tuples."""
+    """The plug-in's `Options` filled from a config section. Raises `PluginError` for an unknown key, a
+    wrong type, a negative time, and whatever the class itself refuses with a `ValueError`; ints are taken
+    for floats, lists for tuples."""
     cls = find(kind, name).Options
     known = {f.name: f for f in fields(cls)} if is_dataclass(cls) else {}
     hints = typing.get_type_hints(cls)
@@ -75,7 +78,13 @@ def options(kind: str, name: str, values: Mapping[str, Any]) -> Any:
     for key, field_ in known.items():
         if key not in checked and field_.default is MISSING and field_.default_factory is MISSING:
             raise PluginError(f"[{kind}.{name}] {key} is missing")
-    return cls(**checked)
+        value = checked.get(key)
+        if key.endswith(TIMES) and isinstance(value, int | float) and value < 0:
+            raise PluginError(f"[{kind}.{name}] {key} = {value} must be 0 or more")
+    try:
+        return cls(**checked)
+    except ValueError as error:  # from the plug-in's own `__post_init__`
+        raise PluginError(f"[{kind}.{name}] {error}") from error
 
 
 def convert(where: str, value: Any, hint: Any) -> Any:
@@ -128,6 +137,7 @@ _PLAIN = {
     "float": "a number",
     "bool": "true or false",
     "dict": "a table",
+    "Mapping": "a table",
 }
 
 

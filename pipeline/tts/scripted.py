@@ -38,6 +38,10 @@ class Options:
     fail_after: int = 0
     """How many requests go well before they fail."""
 
+    def __post_init__(self) -> None:
+        if self.speed <= 0:
+            raise ValueError(f"speed = {self.speed:g} must be more than 0")
+
 
 def create(options: Options, env: Env) -> "Scripted":
     """Always possible."""
