@@ -47,6 +47,11 @@ class Unavailable(ParleyError):
     """This plug-in cannot run here: a package, a key or a model is missing. The text says what to do."""
 
 
+class MissingKey(ParleyError):
+    """An API key is missing. Unlike `Unavailable` it stops the start, whoever else could do the work: who
+    names a vendor means it. The text says what to do."""
+
+
 class ProviderError(ParleyError):
     """A provider failed in a session. The chain decides who takes over.
 
@@ -115,6 +120,30 @@ class Engine(Protocol):
 
     async def aclose(self) -> None:
         """Give back every process, socket, thread and file. Called once; nothing is called after it."""
+
+
+@runtime_checkable
+class Probing(Protocol):
+    """An engine that can be asked whether its provider would answer. Optional."""
+
+    async def probe(self) -> None:
+        """Ask the provider for something that costs nothing, needs the key and knows the model. Raises
+        `ProviderError` (AUTH: the key; BAD_REQUEST: the model; …), its text naming the key to change.
+
+        `parley check` calls it, and the chain, to find out whether who failed is well again.
+        """
+
+
+@runtime_checkable
+class Preparing(Protocol):
+    """An engine whose connections can be opened ahead of need. Optional."""
+
+    def prepare(self) -> None:
+        """A turn will probably need you within a second or so: have a connection open.
+
+        Called when a client connects and when the user begins to speak. Never blocks, never raises; a
+        connection that cannot be opened shows when it is needed.
+        """
 
 
 # -- VAD ------------------------------------------------------------------------------------------------

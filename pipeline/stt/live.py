@@ -1,0 +1,167 @@
+"""A recognizer at the other end of a line: the part that is the same for every streaming vendor.
+
+A vendor's file says what its messages mean (`Wire`); this file feeds them, in order, over a warm line, starts
+over on a fresh one when the line was lost in mid-utterance, and gives the line back when the utterance ended
+cleanly.
+
+    feed ─┐                      ┌─ send ──> line
+          ├─> orders ─> _write ──┤
+    settle, finish               └─ Wire.audio / settle / finish
+    transcripts <── Outlet <── _read <── Wire.heard <── line
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import suppress
+from typing import Literal, Protocol
+
+from pipeline import vendor
+from pipeline.contracts import Failure, ProviderError, SttError, Transcript
+from pipeline.lines import Line, LineLost, Lines, Message
+from pipeline.stt.outlet import Outlet
+
+MOST_BYTES = 100 * 32
+"""Audio of one message: vendors want 20 to 250 ms; after a reconnect minutes of it are waiting."""
+LINES_PER_UTTERANCE = 2
+"""One that was warm and turns out to be dead, and a fresh one."""
+
+Order = tuple[Literal["settle", "finish"], int]
+
+
+class Wire(Protocol):
+    """What one utterance looks like in a vendor's messages. Made anew for each try; no I/O in it."""
+
+    def begin(self) -> Sequence[Message]:
+        """What is sent before any audio."""
+
+    def audio(self, pcm: bytes) -> Sequence[Message]:
+        """s16le mono 16 kHz, at most 100 ms (and whatever the vendor needs to hold back of it)."""
+
+    def settle(self, silence_ms: int) -> Sequence[Message]:
+        """Ask for what was understood so far to be settled; more audio may follow."""
+
+    def finish(self, silence_ms: int) -> Sequence[Message]:
+        """Ask for the rest: no more audio will come."""
+
+    def heard(self, message: Message) -> Sequence[Transcript]:
+        """What a message says: the utterance so far, each time the whole. The one that answers `finish` is
+        `final`, the one that answers `settle` is `settled`. Raises `SttError`."""
+
+    def lost(self, lost: LineLost) -> SttError | None:
+        """What it means that the vendor hung up like this, when its close code says more than that the line
+        is gone; None to try again on a fresh line."""
+
+
+class LiveUtterance:
+    """One utterance at a streaming vendor. Satisfies `Transcriber`."""
+
+    def __init__(self, who: str, lines: Lines, key: str, wire: Callable[[], Wire]) -> None:
+        self._who, self._lines, self._key, self._new_wire = who, lines, key, wire
+        self._outlet = Outlet()
+        self._audio = bytearray()
+        """The whole utterance, for another try."""
+        self._orders: list[tuple[int, Order]] = []
+        """What was asked for, and after how many bytes of audio."""
+        self._wake = asyncio.Event()
+        self._closed = False
+        self._task = asyncio.get_running_loop().create_task(self._run())
+
+    def feed(self, pcm: bytes) -> None:
+        self._audio += pcm
+        self._wake.set()
+
+    def settle(self, silence_ms: int) -> None:
+        self._orders.append((len(self._audio), ("settle", silence_ms)))
+        self._wake.set()
+
+    def finish(self, silence_ms: int) -> None:
+        self._orders.append((len(self._audio), ("finish", silence_ms)))
+        self._wake.set()
+
+    def transcripts(self) -> AsyncIterator[Transcript]:
+        return self._outlet.read()
+
+    async def aclose(self) -> None:
+        self._closed = True
+        self._task.cancel()
+        await asyncio.gather(self._task, return_exceptions=True)
+        self._outlet.close()
+
+    # -- the task ------------------------------------------------------------------------------------------
+
+    async def _run(self) -> None:
+        lost: LineLost | None = None
+        try:
+            for attempt in range(LINES_PER_UTTERANCE):
+                line = await self._lines.take(self._key, fresh=attempt > 0)
+                wire = self._new_wire()
+                try:
+                    await self._talk(line, wire)
+                except LineLost as error:
+                    self._lines.drop(line)
+                    if (meant := wire.lost(error)) is not None:
+                        raise meant from error
+                    lost = error
+                except BaseException:
+                    self._lines.drop(line)  # what is still on its way there must not reach the next one
+                    raise
+                else:
+                    self._lines.give_back(self._key, line)
+                    return
+            assert lost is not None
+            raise vendor.unreachable(SttError, self._who, lost) from lost
+        except SttError as error:
+            self._outlet.fail(error)
+        except ProviderError as error:
+            self._outlet.fail(SttError(str(error), error.kind, retry_after_s=error.retry_after_s))
+
+    async def _talk(self, line: Line, wire: Wire) -> None:
+        """Send everything, from the beginning, and read until the final."""
+        writing = asyncio.get_running_loop().create_task(self._write(line, wire))
+        try:
+            await self._read(line, wire)
+        except LineLost:
+            if writing.done() and not writing.cancelled() and (why := writing.exception()) is not None:
+                raise why from None  # it knew first, and better
+            raise
+        finally:
+            writing.cancel()
+            with suppress(asyncio.CancelledError, LineLost, SttError):
+                await writing
+
+    async def _read(self, line: Line, wire: Wire) -> None:
+        while True:
+            for transcript in wire.heard(await line.receive()):
+                self._outlet.put(transcript)
+                if transcript.final:
+                    return
+
+    async def _write(self, line: Line, wire: Wire) -> None:
+        try:
+            for message in wire.begin():
+                await line.send(message)
+            sent = taken = 0
+            while True:
+                while sent < len(self._audio) or taken < len(self._orders):
+                    until = self._orders[taken][0] if taken < len(self._orders) else len(self._audio)
+                    if sent < until:
+                        piece = bytes(self._audio[sent : min(until, sent + MOST_BYTES)])
+                        sent += len(piece)
+                        messages = wire.audio(piece)
+                    else:
+                        name, silence_ms = self._orders[taken][1]
+                        taken += 1
+                        messages = wire.settle(silence_ms) if name == "settle" else wire.finish(silence_ms)
+                    for message in messages:
+                        await line.send(message)
+                self._wake.clear()
+                await self._wake.wait()
+        except LineLost:
+            await line.close()  # wakes the reader, which tells what happened
+            raise
+
+
+def wrong_message(who: str, message: Message) -> SttError:
+    """The error for a message that is not what the vendor documents."""
+    words = message if isinstance(message, str) else f"{len(message)} bytes"
+    return SttError(f"{who} sent what it should not: {vendor.short(words)}", Failure.TRANSIENT)
