@@ -12,7 +12,6 @@ cleanly.
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import suppress
 from typing import Literal, Protocol
 
 from pipeline import vendor
@@ -26,21 +25,25 @@ LINES_PER_UTTERANCE = 2
 """One that was warm and turns out to be dead, and a fresh one."""
 
 Order = tuple[Literal["settle", "finish"], int]
+Step = Message | Transcript
+"""What is sent to the vendor, or what is known without asking it (a settled text after which only silence
+came is the final)."""
 
 
 class Wire(Protocol):
-    """What one utterance looks like in a vendor's messages. Made anew for each try; no I/O in it."""
+    """What one utterance looks like in a vendor's messages. Made anew for each try, for the line it goes
+    over (which may remember what went over it before); no I/O in it."""
 
-    def begin(self) -> Sequence[Message]:
+    def begin(self) -> Sequence[Step]:
         """What is sent before any audio."""
 
-    def audio(self, pcm: bytes) -> Sequence[Message]:
+    def audio(self, pcm: bytes) -> Sequence[Step]:
         """s16le mono 16 kHz, at most 100 ms (and whatever the vendor needs to hold back of it)."""
 
-    def settle(self, silence_ms: int) -> Sequence[Message]:
+    def settle(self, silence_ms: int) -> Sequence[Step]:
         """Ask for what was understood so far to be settled; more audio may follow."""
 
-    def finish(self, silence_ms: int) -> Sequence[Message]:
+    def finish(self, silence_ms: int) -> Sequence[Step]:
         """Ask for the rest: no more audio will come."""
 
     def heard(self, message: Message) -> Sequence[Transcript]:
@@ -55,7 +58,7 @@ class Wire(Protocol):
 class LiveUtterance:
     """One utterance at a streaming vendor. Satisfies `Transcriber`."""
 
-    def __init__(self, who: str, lines: Lines, key: str, wire: Callable[[], Wire]) -> None:
+    def __init__(self, who: str, lines: Lines, key: str, wire: Callable[[Line], Wire]) -> None:
         self._who, self._lines, self._key, self._new_wire = who, lines, key, wire
         self._outlet = Outlet()
         self._audio = bytearray()
@@ -94,7 +97,7 @@ class LiveUtterance:
         try:
             for attempt in range(LINES_PER_UTTERANCE):
                 line = await self._lines.take(self._key, fresh=attempt > 0)
-                wire = self._new_wire()
+                wire = self._new_wire(line)
                 try:
                     await self._talk(line, wire)
                 except LineLost as error:
@@ -117,17 +120,26 @@ class LiveUtterance:
 
     async def _talk(self, line: Line, wire: Wire) -> None:
         """Send everything, from the beginning, and read until the final."""
-        writing = asyncio.get_running_loop().create_task(self._write(line, wire))
+        loop = asyncio.get_running_loop()
+        reading = loop.create_task(self._read(line, wire))
+        writing = loop.create_task(self._write(line, wire))
         try:
-            await self._read(line, wire)
+            await asyncio.wait((reading, writing), return_when=asyncio.FIRST_COMPLETED)
+            if writing.done() and not reading.done():
+                stopped = writing.exception()
+                if stopped is None:
+                    return  # the final was known without the vendor
+                if not isinstance(stopped, LineLost):
+                    raise stopped
+            await reading
         except LineLost:
-            if writing.done() and not writing.cancelled() and (why := writing.exception()) is not None:
+            if writing.done() and (why := writing.exception()) is not None:
                 raise why from None  # it knew first, and better
             raise
         finally:
+            reading.cancel()
             writing.cancel()
-            with suppress(asyncio.CancelledError, LineLost, SttError):
-                await writing
+            await asyncio.gather(reading, writing, return_exceptions=True)
 
     async def _read(self, line: Line, wire: Wire) -> None:
         while True:
@@ -137,9 +149,9 @@ class LiveUtterance:
                     return
 
     async def _write(self, line: Line, wire: Wire) -> None:
+        """Send what is asked for as it is asked for. Ends only when there is nothing more to ask."""
         try:
-            for message in wire.begin():
-                await line.send(message)
+            await self._take(line, wire.begin())
             sent = taken = 0
             while True:
                 while sent < len(self._audio) or taken < len(self._orders):
@@ -147,18 +159,29 @@ class LiveUtterance:
                     if sent < until:
                         piece = bytes(self._audio[sent : min(until, sent + MOST_BYTES)])
                         sent += len(piece)
-                        messages = wire.audio(piece)
+                        steps = wire.audio(piece)
                     else:
                         name, silence_ms = self._orders[taken][1]
                         taken += 1
-                        messages = wire.settle(silence_ms) if name == "settle" else wire.finish(silence_ms)
-                    for message in messages:
-                        await line.send(message)
+                        steps = wire.settle(silence_ms) if name == "settle" else wire.finish(silence_ms)
+                    if await self._take(line, steps):
+                        return
                 self._wake.clear()
                 await self._wake.wait()
         except LineLost:
             await line.close()  # wakes the reader, which tells what happened
             raise
+
+    async def _take(self, line: Line, steps: Sequence[Step]) -> bool:
+        """Whether the final was among them."""
+        for step in steps:
+            if not isinstance(step, Transcript):
+                await line.send(step)
+                continue
+            self._outlet.put(step)
+            if step.final:
+                return True
+        return False
 
 
 def wrong_message(who: str, message: Message) -> SttError:
