@@ -5,11 +5,15 @@ It knows no vendor and no stage. Keys are never part of a message.
 
 import asyncio
 import importlib
+import json
+import urllib.error
+import urllib.request
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from http.client import HTTPException
 from types import ModuleType
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from pipeline.contracts import Env, Failure, MissingKey, ProviderError, Unavailable
 
@@ -67,6 +71,29 @@ def refused(
             return cls(f"{who} did not accept the request ({status}){words}", Failure.BAD_REQUEST)
         case _:
             return cls(f"{who} failed ({status}){words}", Failure.TRANSIENT, retry_after_s=wait)
+
+
+async def get_json(
+    cls: type[P], who: str, url: str, headers: Mapping[str, str], timeout_s: float = 5.0
+) -> Any:
+    """Ask a vendor something over HTTP, now and then (its voices, whether a key is good), without a package.
+
+    Not for what somebody waits for in a talk: it opens a connection each time, in a thread.
+    """
+    request = urllib.request.Request(url, headers={"User-Agent": "parley", **headers})
+
+    def ask() -> Any:
+        with urllib.request.urlopen(request, timeout=timeout_s) as response:
+            return json.load(response)
+
+    try:
+        return await asyncio.to_thread(ask)
+    except urllib.error.HTTPError as error:
+        with error:
+            detail = error.read(4096).decode("utf-8", "replace")
+        raise refused(cls, who, error.code, detail, dict(error.headers)) from error
+    except (OSError, HTTPException, ValueError) as error:  # ValueError: an answer that is no JSON
+        raise unreachable(cls, who, error) from error
 
 
 def unreachable(cls: type[P], who: str, error: BaseException) -> P:
