@@ -39,6 +39,10 @@ class Hearing:
         self.frames = 0
         self._fed: SttUtterance | None = None
         self._open: dict[int, tuple[SttUtterance, asyncio.Task[None]]] = {}
+        self.thrifty = False
+        """A budget is spent: ask those that cost nothing first."""
+        self.heard_by = ""
+        """Who gave the latest final."""
 
     def frame(self, frame: bytes) -> None:
         """The hot path: every frame of an open microphone."""
@@ -54,7 +58,7 @@ class Hearing:
     def start(self, utterance: int, from_frame: int) -> None:
         """Open a transcriber and feed it everything since `from_frame` that is still there."""
         count = min(self.frames - from_frame, len(self._recent))
-        transcriber = self._engine.open(self.language, (), self._report)
+        transcriber = self._engine.open(self.language, (), self._report, thrifty=self.thrifty)
         task = self._spawn(self._read(utterance, transcriber))
         self._open[utterance] = (transcriber, task)
         self._fed = transcriber
@@ -90,6 +94,8 @@ class Hearing:
         try:
             async with aclosing(transcriber.transcripts()) as stream:
                 async for transcript in stream:
+                    if transcript.final:
+                        self.heard_by = transcriber.plugin
                     self._said(utterance, transcript)
         except SttError as error:
             self._failed(utterance, error)

@@ -5,15 +5,17 @@ recorder's journal kinds (see docs/files.md) and the dialogue; it knows no socke
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
+from pipeline.bill import Bill
+from pipeline.budget import Budget
 from pipeline.contracts import Recorder, ToolCall
 from pipeline.core.dialogue import Dialogue
 from pipeline.core.latency import TurnClock
 from pipeline.core.playout import Run
 from pipeline.reply import Reply
+from pipeline.tariff import Tariff
 from pipeline.timeline import TimeLine
 
 AFTER_SPEECH_MS = 200
@@ -28,16 +30,6 @@ def iso(moment: datetime) -> str:
     return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-@dataclass(frozen=True, slots=True)
-class Tariff:
-    """What providers charge; see `[prices]`. Plug-ins that are not listed cost nothing."""
-
-    stt_per_minute: Mapping[str, float] = field(default_factory=dict)
-    llm_per_million: Mapping[str, tuple[float, float]] = field(default_factory=dict)
-    """(input, output)"""
-    tts_per_character: Mapping[str, float] = field(default_factory=dict)
-
-
 class Minutes:
     """Writes down one session. `now` is session time in seconds; nothing here blocks."""
 
@@ -47,15 +39,15 @@ class Minutes:
         dialogue: Dialogue,
         timeline: TimeLine,
         tariff: Tariff,
+        budget: Budget,
         wall: Callable[[], datetime],
         started_at: float,
     ) -> None:
         self.recorder, self.dialogue, self.timeline = recorder, dialogue, timeline
-        self._tariff, self._wall, self._started_at = tariff, wall, started_at
+        self._wall, self._started_at = wall, started_at
+        self.bill = Bill(tariff, budget, wall, lambda entry, now: self.note("cost", now, entry))
         self._messages: list[dict[str, Any]] = []
         self._files = 0
-        self._turn_costs: dict[int, dict[str, float]] = {}
-        self._totals = {"stt_cost": 0.0, "llm_cost": 0.0, "tts_cost": 0.0, "total_cost": 0.0}
         self._vad: list[int] = []
         self._vad_last = False
         self._last_ms = 0
@@ -67,15 +59,11 @@ class Minutes:
         """The messages so far, in the shape of the conversation file."""
         return self._messages
 
-    @property
-    def totals(self) -> Mapping[str, float]:
-        return self._totals
-
     def restore(self, conversation: Mapping[str, Any], files: int) -> None:
         """Go on with a conversation that a crash cut off."""
         self._messages = [dict(m) for m in conversation.get("messages", ())]
         self._files = files
-        self._totals.update(conversation.get("cost_breakdown") or {})
+        self.bill.restore(conversation.get("cost_breakdown") or {})
         self.dialogue.restore(self._messages)
 
     # -- the journal ---------------------------------------------------------------------------------------
@@ -184,7 +172,9 @@ class Minutes:
             **clock.spans(),
             "speculated": clock.speculated,
             "reason": clock.reason,
-            "cost": self.cost_of(clock.turn),
+            "plugins": dict(clock.plugins),
+            **({"failovers": list(clock.failovers)} if clock.failovers else {}),
+            "cost": self.bill.of_turn(clock.turn),
             **more,
         }
         self.note("turn", now, metrics)
@@ -192,48 +182,6 @@ class Minutes:
 
     def sync(self) -> None:
         self.recorder.sync()
-
-    def charge_ear(self, plugin: str, audio_ms: int, turn: int, now: float) -> None:
-        minutes = audio_ms / 60_000
-        self._charge(
-            "stt", plugin, minutes, minutes * self._tariff.stt_per_minute.get(plugin, 0.0), turn, now
-        )
-
-    def charge_reply(self, reply: Reply, turn: int, now: float, *, discarded: bool = False) -> None:
-        """A reply's requests, also those of a guess that was thrown away."""
-        spent = reply.spent
-        if spent.llm:
-            into, out = self._tariff.llm_per_million.get(spent.llm, (0.0, 0.0))
-            tokens_in = spent.input_tokens + spent.guessed_input
-            tokens_out = spent.output_tokens + spent.guessed_output
-            price = (tokens_in * into + tokens_out * out) / 1e6
-            tokens = tokens_in + tokens_out
-            self._charge("llm", spent.llm, tokens, price, turn, now, discarded)
-        if spent.tts:
-            price = spent.characters * self._tariff.tts_per_character.get(spent.tts, 0.0)
-            self._charge("tts", spent.tts, spent.characters, price, turn, now, discarded)
-
-    def cost_of(self, turn: int) -> dict[str, float]:
-        costs = self._turn_costs.get(turn, {})
-        parts = {stage: costs.get(stage, 0.0) for stage in ("stt", "llm", "tts")}
-        return {**parts, "total": sum(parts.values())}
-
-    def _charge(
-        self,
-        stage: str,
-        plugin: str,
-        units: float,
-        price: float,
-        turn: int,
-        now: float,
-        discarded: bool = False,
-    ) -> None:
-        costs = self._turn_costs.setdefault(turn, {})
-        costs[stage] = costs.get(stage, 0.0) + price
-        self._totals[f"{stage}_cost"] += price
-        self._totals["total_cost"] += price
-        entry = {"stage": stage, "provider": plugin, "units": units, "price": price, "turn": turn}
-        self.note("cost", now, {**entry, "speculative": discarded})
 
     # -- the end -------------------------------------------------------------------------------------------
 

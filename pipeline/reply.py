@@ -22,10 +22,10 @@ from pipeline.contracts import (
     SpokenWord,
     ToolCall,
     TtsError,
-    Usage,
 )
 from pipeline.core.dialogue import Mark, SpeechMap
 from pipeline.core.segment import Segment, Segmenter, speakable
+from pipeline.request import Request
 
 SEGMENTS_AHEAD = 2
 """Segments that may wait for the voice: enough that it never starves, little enough to waste."""
@@ -46,28 +46,6 @@ class Host(Protocol):
     def on_failed(self, reply: "Reply", error: LlmError | TtsError) -> None: ...
     def on_generated(self, reply: "Reply") -> None: ...
     async def run_tool(self, reply: "Reply", call: ToolCall) -> None: ...
-
-
-@dataclass(slots=True)
-class Spent:
-    """What a reply has used, by plug-in: for the bill."""
-
-    input_tokens: int = 0
-    output_tokens: int = 0
-    characters: int = 0
-    llm: str = ""
-    tts: str = ""
-    guessed_input: int = 0
-    guessed_output: int = 0
-    """Of a request whose provider has not counted (yet): a token per piece, and per 4 characters asked."""
-
-    def ask(self, prompt: Prompt) -> None:
-        self.guessed_input += sum(len(m.content) for m in prompt.messages) // 4
-
-    def count(self, usage: Usage) -> None:
-        self.guessed_input = self.guessed_output = 0
-        self.input_tokens += usage.input_tokens
-        self.output_tokens += usage.output_tokens
 
 
 @dataclass(slots=True)
@@ -128,13 +106,12 @@ class Reply:
     """Its number in the minutes, once it is written down."""
     trouble: dict[str, object] = field(default_factory=dict)
     """An error that the client is to be told of once the reply has the floor."""
-    charged: bool = False
-    """It is on the bill."""
     closed: bool = False
     """`audio.end` was sent, or the reply was cut: nothing more goes out."""
     kind: str = ""
     """"welcome" or "apology" for what no model said."""
-    spent: Spent = field(default_factory=Spent)
+    requests: list[Request] = field(default_factory=list)
+    """What was asked of whom to make it: for the bill."""
     first_token_at: float | None = None
     first_audio_at: float | None = None
     committed: asyncio.Event = field(default_factory=asyncio.Event)
@@ -145,6 +122,10 @@ class Reply:
 
     def __post_init__(self) -> None:
         self.room.set()
+
+    def answered_by(self) -> dict[str, str]:
+        """Which plug-in answered last, by stage."""
+        return {r.stage: r.plugin for r in self.requests if r.first_ms is not None}
 
     def heard_text(self, samples: int) -> str:
         """The prefix of the text that those samples carried."""
@@ -211,6 +192,8 @@ class Maker:
     report: Report
     canned: str = ""
     """Text to say as it is, instead of asking a model."""
+    thrifty: bool = False
+    """A budget is spent: ask those that cost nothing first."""
 
     async def run(self) -> None:
         segments: asyncio.Queue[Segment | None] = asyncio.Queue(SEGMENTS_AHEAD)
@@ -245,18 +228,15 @@ class Maker:
             return
         for _ in range(MOST_TOOL_STEPS):
             calls: list[ToolCall] = []
-            prompt = self.host.prompt(self.reply)
-            self.reply.spent.ask(prompt)
-            async with aclosing(self.llm.tokens(prompt, self.report)) as stream:
-                async for plugin, piece in stream:
-                    self.reply.spent.llm = plugin
+            tokens = self.llm.tokens(
+                self.host.prompt(self.reply), self.report, self.reply.requests, thrifty=self.thrifty
+            )
+            async with aclosing(tokens) as stream:
+                async for _, piece in stream:
                     if isinstance(piece, str):
-                        self.reply.spent.guessed_output += 1
                         yield piece
                     elif isinstance(piece, ToolCall):
                         calls.append(piece)
-                    else:
-                        self.reply.spent.count(piece)
             if not calls:
                 return
             await self.reply.committed.wait()  # a guess may think, not act
@@ -291,10 +271,9 @@ class Maker:
         )
         base = reply.made
         words = reply.speaking = _Words(reply, segment, base, self.host.on_mark)
-        reply.spent.characters += len(segment.text.strip())
-        async with aclosing(self.tts.speak(request, voice.rate_hz, self.report)) as stream:
-            async for plugin, piece in stream:
-                reply.spent.tts = plugin
+        speech = self.tts.speak(request, voice.rate_hz, self.report, reply.requests, thrifty=self.thrifty)
+        async with aclosing(speech) as stream:
+            async for _, piece in stream:
                 if isinstance(piece, bytes):
                     if piece:
                         self.host.say_pcm(reply, piece)

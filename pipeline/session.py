@@ -78,7 +78,9 @@ class Session:
         started_at = now - (restored.at_s if restored else 0.0)
         timeline = TimeLine(restored.position, now) if restored and restored.position else TimeLine()
         self.dialogue = Dialogue(setup.system_prompt)
-        self.minutes = Minutes(recorder, self.dialogue, timeline, rules.tariff, wall, started_at)
+        self.minutes = Minutes(
+            recorder, self.dialogue, timeline, rules.tariff, rules.budget, wall, started_at
+        )
         if restored:
             self.minutes.restore(restored.conversation, restored.files)
         turn = max((int(m.get("turn") or 0) for m in self.minutes.messages), default=0)
@@ -108,6 +110,7 @@ class Session:
             toolbox,
             engines.llm,
             engines.tts,
+            lambda: self.end_soon("the budget is spent", 1000),
             rules.lead_ms,
             session_id,
             f"r{round(restored.at_s * 1000)}." if restored else "r",
@@ -201,6 +204,7 @@ class Session:
         self.attached_before = True
         self.speaking.attached = True
         self.floor.on_back(now)
+        self._engines.prepare()
         self.minutes.note("resume" if resumed else "attach", now, {})
         if not self._greeted and self.setup.greeting:
             self._greet_at = now + GREETING_PATIENCE_S
@@ -283,10 +287,12 @@ class Session:
             case act.SpeechStarted():
                 self._greeted, self._greet_at, self._began = True, None, True
                 self.emit({"type": "speech.started", "at_ms": action.at_ms})
+                self._engines.prepare()
             case act.SpeechStopped():
                 self.emit({"type": "speech.stopped", "at_ms": action.at_ms})
             case act.StartUtterance():
                 self._partial = ""
+                self.hearing.thrifty = bool(self.minutes.bill.why_spent())
                 self.hearing.start(action.utterance, action.from_frame)
             case act.SettleUtterance():
                 self.hearing.settle(action.utterance, action.silence_ms)
@@ -328,7 +334,7 @@ class Session:
         if transcriber is None:
             return
         now, turn = self._now(), self.floor.turn + (0 if self.floor.replying else 1)
-        self.minutes.charge_ear(transcriber.plugin, transcriber.audio_ms, turn, now)
+        self.minutes.bill.charge(transcriber.close_bill(), turn, now)
         if action.kept:
             return
         self.minutes.decide(now, "utterance dropped", action.reason)
@@ -347,7 +353,7 @@ class Session:
             self.minutes.user(action.turn, action.text, now, span)
             final = {"turn": action.turn, "text": action.text, "final": True}
             self.emit({"type": "transcription", **final})
-        self.speaking.on_commit(action)
+        self.speaking.on_commit(action, "" if action.typed else self.hearing.heard_by)
         self.minutes.sync()
 
     def _apologize(self, action: act.Apologize) -> None:
@@ -397,6 +403,7 @@ class Session:
     def _on_stt_failover(self, error: ProviderError, plugin: str) -> None:
         numbers = {"plugin": plugin, "error": str(error)}
         self.minutes.decide(self._now(), "stt failover", str(error.kind), **numbers)
+        self.speaking.note_failover(error, plugin)
 
     # -- set-up ----------------------------------------------------------------------------------------------
 
@@ -525,7 +532,7 @@ class Session:
             "summary": summary,
             "appointments_discussed": [],
             "preferences_mentioned": [],
-            "cost_breakdown": dict(self.minutes.totals),
+            "cost_breakdown": self.minutes.bill.totals,
             "duration_seconds": round(self.minutes.elapsed_s(self._now()), 3),
         }
 

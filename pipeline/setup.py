@@ -4,10 +4,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from pipeline.budget import Budget, Limits
 from pipeline.chain import LlmChain, SttChain, TtsChain
 from pipeline.contracts import DetectorEngine, Tool, TurnEngine
 from pipeline.core.endpoint import Timing
-from pipeline.minutes import Tariff
+from pipeline.tariff import Tariff
 
 STARTED = {
     "mode": "mode",
@@ -65,6 +66,12 @@ class Engines:
     tools: Mapping[str, Tool] = field(default_factory=dict)
     tool_timeout_s: float = 10.0
 
+    def prepare(self) -> None:
+        """Somebody is there, or has begun to speak: connections are opened before they are needed."""
+        self.stt.chain.prepare()
+        self.llm.chain.prepare()
+        self.tts.chain.prepare()
+
 
 @dataclass(frozen=True, slots=True)
 class Rules:
@@ -75,6 +82,7 @@ class Rules:
     idle_s: float = 300.0
     resume_s: float = 60.0
     tariff: Tariff = field(default_factory=Tariff)
+    budget: Budget = field(default_factory=lambda: Budget(Limits(), can_downgrade=False))
 
 
 @dataclass(frozen=True, slots=True)

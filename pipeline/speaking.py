@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from pipeline.budget import last_words
 from pipeline.chain import LlmChain, TtsChain
 from pipeline.contracts import LlmError, Prompt, ProviderError, ToolCall, TtsError
 from pipeline.core.dialogue import Mark
@@ -23,6 +24,8 @@ from pipeline.toolbox import Spawn, Toolbox
 
 CHUNK_MS = 100
 """The longest binary message: small enough to be purged in time, large enough to be cheap."""
+FAREWELL = "farewell"
+"""The kind of a reply after which the talk ends."""
 REFILL_MS = 250
 """How far the lead may fall before more is sent: fewer, larger wake-ups."""
 
@@ -41,6 +44,8 @@ class Mouth:
     toolbox: Toolbox
     llm: LlmChain
     tts: TtsChain
+    on_farewell: Callable[[], None]
+    """The talk's last words were said: its budget is spent."""
     lead_ms: int
     session_id: str
     reply_prefix: str = "r"
@@ -58,6 +63,9 @@ class Speaking:
         self.current: Reply | None = None
         self._played: Reply | None = None
         """The last reply, when it ended by the clock and its client may still report so."""
+        self._told_spent = False
+        self._failovers: list[dict[str, str]] = []
+        """Of the turn that is to come."""
         self.pump_at: float | None = None
         """When play-out will have made room for more."""
         self.attached = False
@@ -72,20 +80,32 @@ class Speaking:
         self._mouth.run(self._floor().on_say(turn, text, self._mouth.now()))
         self._canned = ("", "")
 
-    def on_commit(self, commit: CommitTurn) -> None:
+    def on_commit(self, commit: CommitTurn, heard_by: str) -> None:
+        """A user turn is complete. `heard_by` is the recognizer, "" for what was typed."""
         self._clock = TurnClock(
             commit.turn, commit.reason, commit.speech_ended_at, commit.ended_at, commit.settled_at
         )
+        self._clock.plugins = {"stt": heard_by} if heard_by else {}
+        self._clock.failovers, self._failovers = self._failovers, []
+
+    def note_failover(self, error: ProviderError, plugin: str) -> None:
+        """Somebody failed in the turn that is to come."""
+        self._failovers.append(_failover(error, plugin))
 
     def start(self, action: StartReply) -> None:
         text, kind = self._canned
+        spent = self._why_spent()
+        if spent and not text and self._mouth.minutes.bill.ends_talks:
+            text, kind = last_words(self._voice().language), FAREWELL
         response_id = f"{self._mouth.reply_prefix}{action.reply}"
         reply = Reply(
             action.reply, action.turn, response_id, action.text, action.held, self._voice(), kind=kind
         )
         self._replies[reply.number] = reply
         mouth = self._mouth
-        maker = Maker(reply, self, mouth.llm, mouth.tts, self._report(reply), canned=text)
+        maker = Maker(
+            reply, self, mouth.llm, mouth.tts, self._report(reply), canned=text, thrifty=bool(spent)
+        )
         if not action.held:
             self._open(reply)
         reply.task = mouth.spawn(maker.run())
@@ -107,7 +127,7 @@ class Speaking:
         self._cancel(reply)
         now = self._mouth.now()
         self._mouth.minutes.decide(now, "speculation discarded", reason)
-        self._mouth.minutes.charge_reply(reply, reply.turn, now, discarded=True)
+        self._mouth.minutes.bill.charge(reply.requests, reply.turn, now, discarded=True)
 
     def interrupt(self, action: Interrupt) -> None:
         """Barge-in: one synchronous pass from the decision to silence."""
@@ -125,7 +145,7 @@ class Speaking:
         runs = playout.heard_runs(now) if playout is not None else []
         mouth.minutes.agent(reply, now, heard_text, runs, {"heard_ms": heard_ms, **extra})
         self._settle_bill(reply, now, interrupted=True)
-        self.current = None
+        self._closed(reply)
 
     def end(self, number: int) -> None:
         """The reply was played to its end, as far as is known."""
@@ -143,7 +163,7 @@ class Speaking:
                 self._played = reply
         self._settle_bill(reply, now)
         self._cancel(reply)
-        self.current = None
+        self._closed(reply)
 
     def cancel_all(self) -> None:
         for reply in self._replies.values():
@@ -376,8 +396,8 @@ class Speaking:
         reply.metered = True
         self._charge(reply, now)
         clock.first_token_at, clock.first_audio_at = reply.first_token_at, reply.first_audio_at
-        plugins = {k: v for k, v in (("llm", reply.spent.llm), ("tts", reply.spent.tts)) if v}
-        metrics = self._mouth.minutes.turn(clock, now, plugins=plugins, **more)
+        clock.plugins |= reply.answered_by()
+        metrics = self._mouth.minutes.turn(clock, now, **more)
         self._mouth.minutes.sync()  # what the client is told has happened must survive a crash
         self._mouth.emit({"type": "turn.metrics", **metrics})
 
@@ -388,9 +408,23 @@ class Speaking:
         self._mouth.minutes.sync()
 
     def _charge(self, reply: Reply, now: float) -> None:
-        if not reply.charged:
-            reply.charged = True
-            self._mouth.minutes.charge_reply(reply, reply.turn, now)
+        self._mouth.minutes.bill.charge(reply.requests, reply.turn, now)
+
+    def _closed(self, reply: Reply) -> None:
+        self.current = None
+        if reply.kind == FAREWELL:
+            self._mouth.on_farewell()
+
+    def _why_spent(self) -> str:
+        """Which budget is spent; said once, to the client and the journal."""
+        why = self._mouth.minutes.bill.why_spent()
+        if why and not self._told_spent:
+            self._told_spent = True
+            what = "goodbye" if self._mouth.minutes.bill.ends_talks else "downgrade"
+            self._mouth.minutes.decide(self._mouth.now(), f"budget spent: {what}", why)
+            message = "The budget for this talk is spent."
+            self._mouth.emit({"type": "error", "code": "budget_spent", "message": message, "fatal": False})
+        return why
 
     def _cancel(self, reply: Reply) -> None:
         reply.drop_audio()
@@ -402,5 +436,13 @@ class Speaking:
             now = self._mouth.now()
             numbers = {"plugin": plugin, "error": str(error), "reply": reply.number}
             self._mouth.minutes.decide(now, f"{error.stage} failover", str(error.kind), **numbers)
+            if not reply.held and self._clock is not None and self._clock.turn == reply.turn:
+                self._clock.failovers.append(_failover(error, plugin))
+            else:
+                self.note_failover(error, plugin)
 
         return report
+
+
+def _failover(error: ProviderError, plugin: str) -> dict[str, str]:
+    return {"stage": error.stage, "plugin": plugin, "kind": str(error.kind)}

@@ -29,14 +29,16 @@ from starlette.exceptions import HTTPException
 from starlette.routing import BaseRoute
 
 from pipeline import chain, plugins
+from pipeline.budget import Budget, Limits
 from pipeline.chain import Chain, LlmChain, SttChain, TtsChain
 from pipeline.contracts import Env, ParleyError
 from pipeline.core.endpoint import Timing
-from pipeline.minutes import Tariff
 from pipeline.setup import Engines, Rules, Setup
+from pipeline.tariff import Tariff
 from server.auth import Keys
 from server.config import Config
 from server.headers import SecurityHeaders
+from server.prices import tariff as tariff_of
 from server.routes import conversations, operations, pages
 from server.routes.answers import problem
 from server.sessions import Sessions
@@ -47,12 +49,15 @@ from storage.conversations import Conversations
 from storage.database import open_database
 from storage.ids import new_session_id
 from storage.settings import Settings
+from storage.usage import Usage
 
 log = logging.getLogger(__name__)
 
 WS_MAX_BYTES = 2 * 1024 * 1024
 """The largest text message: a WAV of half a minute in base64. Binary ones are bounded by the codec."""
 PURGE_EVERY_S = 600.0
+SPENDING_EVERY_S = 30.0
+"""How often a worker looks what the others have spent."""
 ALONE = Place()
 HTTP_GRACE_S = 2
 """How long requests in flight may take to finish once the sessions are written."""
@@ -107,10 +112,13 @@ async def running(config: Config, place: Place = ALONE) -> AsyncIterator[App]:
             ) from error
         stack.push_async_callback(archive.aclose)
         engines, chains = await _engines(config, stack)
+        tariff = tariff_of(config.prices)
+        limits = Limits(config.budget.session, config.budget.day, config.budget.when_spent)
+        budget = Budget(limits, can_downgrade=_mark_free(chains, tariff))
         names = {stage: next(c.in_order()).name for stage, c in chains.items()}
         sessions = Sessions(
             engines,
-            _rules(config),
+            _rules(config, tariff, budget),
             archive,
             _setup(config),
             config.server.max_sessions,
@@ -119,6 +127,9 @@ async def running(config: Config, place: Place = ALONE) -> AsyncIterator[App]:
         )
         stack.push_async_callback(sessions.drain)
         await _recover(config, archive, sessions)
+        if limits.day:
+            following = asyncio.create_task(_follow_spending(budget, Usage(database)))
+            stack.push_async_callback(_stop, following)
         purging = asyncio.create_task(_purge_forever(config, archive))
         stack.push_async_callback(_stop, purging)
         keys = Keys(secret, place.index)
@@ -181,7 +192,7 @@ async def _engines(config: Config, stack: AsyncExitStack) -> tuple[Engines, dict
     return engines, chains
 
 
-def _rules(config: Config) -> Rules:
+def _rules(config: Config, tariff: Tariff, budget: Budget) -> Rules:
     timing = Timing(
         start_ms=config.vad.start_ms,
         stop_ms=config.vad.stop_ms,
@@ -193,10 +204,30 @@ def _rules(config: Config) -> Rules:
         speculate=config.turn.speculate,
         final_timeout_ms=config.stt.timeout_ms * len(config.stt.plugin) + 1000,
     )
-    prices = config.prices
-    tariff = Tariff(prices.stt, {k: (p.input, p.output) for k, p in prices.llm.items()}, prices.tts)
     pipeline = config.pipeline
-    return Rules(timing, pipeline.lead_ms, config.server.idle_timeout_s, pipeline.resume_window_s, tariff)
+    return Rules(
+        timing, pipeline.lead_ms, config.server.idle_timeout_s, pipeline.resume_window_s, tariff, budget
+    )
+
+
+def _mark_free(chains: Mapping[str, Chain[Any]], tariff: Tariff) -> bool:
+    """Find out who costs nothing. Whether every stage has somebody who does."""
+    for stage, members in chains.items():
+        for member in members.members:
+            member.free = tariff.is_free(stage, member.name, member.model)
+    return all(any(m.free for m in members.members) for members in chains.values())
+
+
+async def _follow_spending(budget: Budget, usage: Usage) -> None:
+    """Know what was spent today before this process began, and by other workers."""
+    while True:
+        now = datetime.now(UTC)
+        midnight = now.replace(hour=0, minute=0, second=0, microsecond=0)
+        try:
+            budget.catch_up(await usage.spent_since(midnight), now)
+        except SQLAlchemyError as error:
+            log.error("what was spent today could not be read: %s", error)
+        await asyncio.sleep(SPENDING_EVERY_S)
 
 
 def _setup(config: Config) -> Setup:

@@ -160,21 +160,34 @@ class Journal:
 
 @dataclass(frozen=True, slots=True)
 class TokenPrice:
-    """Price of a language model per million tokens."""
+    """Price of a model per million tokens; the audio prices are a speech-to-speech model's."""
 
     input: Annotated[float, Range(0)] = 0.0
     output: Annotated[float, Range(0)] = 0.0
+    audio_input: Annotated[float, Range(0)] = 0.0
+    audio_output: Annotated[float, Range(0)] = 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class Prices:
-    """What providers charge, by "plug-in/model" or "plug-in"; what is not listed costs nothing."""
+    """What providers charge, by "plug-in/model" or "plug-in", over the shipped prices (`server/prices.toml`);
+    what neither lists costs nothing."""
 
     stt: Mapping[str, float] = field(default_factory=dict)
     """Per minute of audio."""
     llm: Mapping[str, TokenPrice] = field(default_factory=dict)
     tts: Mapping[str, float] = field(default_factory=dict)
     """Per character."""
+    talk: Mapping[str, TokenPrice] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """What talks may cost, in the currency of the prices; 0 = as much as they will."""
+
+    session: Annotated[float, Range(0)] = 0.0
+    day: Annotated[float, Range(0)] = 0.0
+    when_spent: Literal["downgrade", "end"] = "downgrade"
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,6 +206,7 @@ class Config:
     accounts: Accounts = field(default_factory=Accounts)
     journal: Journal = field(default_factory=Journal)
     prices: Prices = field(default_factory=Prices)
+    budget: Budget = field(default_factory=Budget)
     keys: Mapping[str, str] = field(default_factory=dict, repr=False)  # holds secrets: never printed
     """The environment with `.env` under it: API keys and `PARLEY_SECRET_KEY`."""
     source: str = "the shipped defaults"

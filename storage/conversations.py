@@ -9,7 +9,7 @@ from sqlalchemy import ColumnElement, and_, delete, func, or_, select
 
 from storage.database import Database
 from storage.journal import Fold
-from storage.schema import conversations, messages, turns
+from storage.schema import conversations, messages, requests, turns
 
 Row = dict[str, Any]
 Rows = list[Row]
@@ -28,6 +28,7 @@ class RowChange:
     conversation: Row
     messages: dict[int, Row] = field(default_factory=dict)
     turns: dict[int, Row] = field(default_factory=dict)
+    requests: dict[int, Row] = field(default_factory=dict)
 
     def after(self, earlier: "RowChange | None") -> "RowChange":
         """Both changes in one."""
@@ -38,6 +39,7 @@ class RowChange:
             self.conversation,
             {**earlier.messages, **self.messages},
             {**earlier.turns, **self.turns},
+            {**earlier.requests, **self.requests},
         )
 
 
@@ -65,6 +67,10 @@ def row_change(session_id: str, fold: Fold) -> RowChange:
         conversation,
         {n: _message_row(session_id, n, fold.messages[n]) for n in fold.changed_messages},
         {n: _turn_row(session_id, n, fold.turns[n]) for n in fold.changed_turns},
+        {
+            n: _request_row(session_id, n, request, fold.time_of(request["at_ms"]))
+            for n, request in enumerate(fold.requests[fold.rows_of_requests :], fold.rows_of_requests + 1)
+        },
     )
 
 
@@ -91,6 +97,18 @@ def _turn_row(session_id: str, n: int, turn: Mapping[str, Any]) -> Row:
     row["cost"] = _plain(turn.get("cost") or {})
     known = {*_TURN_COLUMNS, "turn", "speculated", "interrupted", "cost"}
     return {**row, "more": _plain({key: value for key, value in turn.items() if key not in known})}
+
+
+def _request_row(session_id: str, n: int, request: Mapping[str, Any], time: str | None) -> Row:
+    row: Row = {"session_id": session_id, "n": n, "time": time, "turn": _whole(request.get("turn"))}
+    for name in ("stage", "provider", "model", "unit", "outcome", "error"):
+        row[name] = _text(request.get(name)) or ""
+    for name in ("units", "price", "first_ms"):
+        value = request.get(name)
+        row[name] = float(value) if isinstance(value, int | float) else None if name == "first_ms" else 0.0
+    for name in ("input_tokens", "output_tokens"):
+        row[name] = _whole(request.get(name)) or 0
+    return {**row, "counted": bool(request.get("counted")), "speculative": bool(request.get("speculative"))}
 
 
 def _text(value: object) -> str | None:
@@ -122,6 +140,7 @@ class Conversations:
             await upsert(connection, conversations, [change.conversation], ["session_id"])
             await upsert(connection, messages, list(change.messages.values()), ["session_id", "n"])
             await upsert(connection, turns, list(change.turns.values()), ["session_id", "turn"])
+            await upsert(connection, requests, list(change.requests.values()), ["session_id", "n"])
 
     async def get(self, session_id: str) -> Row | None:
         """The conversation's own row, with its owner."""
@@ -178,7 +197,7 @@ class Conversations:
         """Forget a conversation. Whether there was one."""
         async with self._database.write() as connection:
             # Named one by one: not every database that a URL may lead to has its foreign keys switched on.
-            for table in (messages, turns):
+            for table in (messages, turns, requests):
                 await connection.execute(delete(table).where(table.c.session_id == session_id))
             gone = await connection.execute(
                 delete(conversations).where(conversations.c.session_id == session_id)

@@ -146,6 +146,10 @@ class Fold:
     messages: dict[int, dict[str, Any]] = field(default_factory=dict)
     turns: dict[int, dict[str, Any]] = field(default_factory=dict)
     costs: dict[str, float] = field(default_factory=lambda: dict.fromkeys(_STAGES, 0.0))
+    requests: list[dict[str, Any]] = field(default_factory=list)
+    """The bill, a line for each request to a provider."""
+    rows_of_requests: int = 0
+    """How many of them somebody has made into rows."""
     summary: dict[str, Any] = field(default_factory=dict)
     utterances: dict[str, Utterance] = field(default_factory=dict)
     placed: dict[str, Placed] = field(default_factory=dict)
@@ -174,7 +178,7 @@ class Fold:
             case "turn":
                 self._turn(data)
             case "cost":
-                self._cost(data)
+                self._cost(data, entry.at_ms)
             case "summary":
                 self.summary.update(data)
             case "utterance":
@@ -212,10 +216,11 @@ class Fold:
             self.turns.setdefault(number, {}).update(data)
             self.changed_turns.add(number)
 
-    def _cost(self, data: Mapping[str, Any]) -> None:
+    def _cost(self, data: Mapping[str, Any], at_ms: int) -> None:
         stage, price = data.get("stage"), data.get("price")
         if isinstance(stage, str) and isinstance(price, int | float) and math.isfinite(price):
             self.costs[stage] = self.costs.get(stage, 0.0) + price
+            self.requests.append({**data, "at_ms": at_ms})
 
     def _utterance(self, data: Mapping[str, Any]) -> None:
         file, start, end = data.get("file"), data.get("from"), data.get("to")
@@ -298,8 +303,12 @@ class Fold:
     @property
     def last_time(self) -> str | None:
         """When the last entry was written, by the session's own clock."""
+        return self.time_of(self.last_at_ms)
+
+    def time_of(self, at_ms: int) -> str | None:
+        """A moment of session time as ISO 8601."""
         start = parse(self.header.get("start_time"))
-        return iso(start + timedelta(milliseconds=self.last_at_ms)) if start else None
+        return iso(start + timedelta(milliseconds=at_ms)) if start else None
 
     @property
     def duration_seconds(self) -> float:

@@ -219,6 +219,7 @@ class Ledger:
         self.outside.rows(row_change(self.session_id, self.fold))
         self.fold.changed_messages.clear()
         self.fold.changed_turns.clear()
+        self.fold.rows_of_requests = len(self.fold.requests)
 
     def _write_json(self, conversation: Mapping[str, Any]) -> None:
         files.replace(self.keeping.places.json(self.session_id), journal.as_json(conversation))

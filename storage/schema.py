@@ -73,3 +73,26 @@ turns = Table(
     Column("more", JSON, nullable=False),
     Index("turns_by_time", "time"),
 )
+
+requests = Table(
+    "requests",
+    metadata,
+    Column("session_id", String(64), ForeignKey(_session, ondelete="CASCADE"), primary_key=True),
+    Column("n", Integer, primary_key=True, autoincrement=False),
+    Column("time", String(32)),
+    Column("turn", Integer),
+    Column("stage", String(16), nullable=False),
+    Column("provider", String(200), nullable=False),
+    Column("model", String(200), nullable=False, default=""),
+    Column("units", Float, nullable=False, default=0.0),
+    Column("unit", String(16), nullable=False, default=""),
+    Column("input_tokens", Integer, nullable=False, default=0),
+    Column("output_tokens", Integer, nullable=False, default=0),
+    Column("counted", Boolean, nullable=False, default=False),  # by the provider; else it is our estimate
+    Column("price", Float, nullable=False, default=0.0),
+    Column("speculative", Boolean, nullable=False, default=False),
+    Column("outcome", String(16), nullable=False, default=""),
+    Column("error", String(32), nullable=False, default=""),
+    Column("first_ms", Float),
+    Index("requests_by_time", "time"),
+)

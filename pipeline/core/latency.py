@@ -8,7 +8,7 @@ Work done ahead (speculation) ended before its span began, so its span is 0: onl
 is counted. `now` values come from the session's one monotonic clock.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 
 
@@ -24,6 +24,10 @@ class TurnClock:
     speculated: bool = False
     first_token_at: float | None = None
     first_audio_at: float | None = None
+    plugins: dict[str, str] = field(default_factory=dict)
+    """Who answered, by stage."""
+    failovers: list[dict[str, str]] = field(default_factory=list)
+    """Who failed before, and why: {stage, plugin, kind}."""
 
     def spans(self) -> dict[str, int]:
         """The five numbers of `turn.metrics`, in whole ms. Of a reply without sound, the first token is
