@@ -113,6 +113,22 @@ async def dial(cls: type[P], who: str, url: str, headers: Mapping[str, str] | No
     return SocketLine(socket)
 
 
+async def greeting(cls: type[P], who: str, line: Line) -> Message:
+    """What a vendor says first on a new line, where it says something: that all is well, or what is not.
+
+    Raises `LineLost`, and the stage's error when nothing comes; the line is hung up then.
+    """
+    try:
+        async with asyncio.timeout(OPEN_TIMEOUT_S):
+            return await line.receive()
+    except TimeoutError as error:
+        await line.close()
+        raise vendor.unreachable(cls, who, TimeoutError("no greeting came")) from error
+    except BaseException:
+        await line.close()
+        raise
+
+
 @dataclass(slots=True)
 class _Idle:
     line: Line
@@ -123,7 +139,8 @@ class Lines:
     """Warm lines by key (a key is all that two users must have in common: URL, model, language).
 
     `connect(key)` opens one and raises a `ProviderError`. `beat` is a message that keeps an idle line open,
-    sent every `beat_s`; an idle line is hung up after `idle_s`.
+    sent every `beat_s`; an idle line is hung up after `idle_s`. `keep` are opened ahead of need, `most` are
+    kept of those that are given back.
     """
 
     def __init__(
@@ -131,11 +148,13 @@ class Lines:
         connect: Callable[[str], Awaitable[Line]],
         *,
         keep: int = 1,
+        most: int = 1,
         idle_s: float = 60.0,
         beat: Message | None = None,
         beat_s: float = 5.0,
     ) -> None:
         self._connect, self._keep, self._idle_s = connect, keep, idle_s
+        self._most = max(1, keep, most)
         self._beat, self._beat_s = beat, beat_s
         self._idle: dict[str, deque[_Idle]] = {}
         self._opening: dict[str, int] = {}
@@ -163,7 +182,7 @@ class Lines:
 
     def give_back(self, key: str, line: Line) -> None:
         """The line can be used by the next one: nothing is on its way on it."""
-        if self._closed or not line.is_open or len(self._idle.get(key, ())) >= max(1, self._keep):
+        if self._closed or not line.is_open or len(self._idle.get(key, ())) >= self._most:
             self.drop(line)
             return
         self._idle.setdefault(key, deque()).append(_Idle(line, _now()))
