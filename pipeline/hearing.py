@@ -42,7 +42,7 @@ class Hearing:
         self.thrifty = False
         """A budget is spent: ask those that cost nothing first."""
         self.heard_by = ""
-        """Who gave the latest final."""
+        """Who gave the latest transcript."""
 
     def frame(self, frame: bytes) -> None:
         """The hot path: every frame of an open microphone."""
@@ -94,8 +94,7 @@ class Hearing:
         try:
             async with aclosing(transcriber.transcripts()) as stream:
                 async for transcript in stream:
-                    if transcript.final:
-                        self.heard_by = transcriber.plugin
+                    self.heard_by = transcriber.plugin
                     self._said(utterance, transcript)
         except SttError as error:
             self._failed(utterance, error)

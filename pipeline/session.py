@@ -334,7 +334,7 @@ class Session:
         if transcriber is None:
             return
         now, turn = self._now(), self.floor.turn + (0 if self.floor.replying else 1)
-        self.minutes.bill.charge(transcriber.close_bill(), turn, now)
+        self.minutes.bill.charge(transcriber.close_bill(kept=action.kept), turn, now)
         if action.kept:
             return
         self.minutes.decide(now, "utterance dropped", action.reason)

@@ -9,6 +9,7 @@ import os
 import socket
 import tempfile
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +19,12 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from pipeline import plugins
-from pipeline.contracts import Env, ParleyError
+from pipeline.contracts import Env, Failure, MissingKey, ParleyError, Probing, ProviderError
 from server.sections import Config
 from server.terminal import Terminal
 
 WARM_TIMEOUT_S = 60.0  # a model on a slow disk; a vendor that does not answer must not hold us longer
+PROBE_TIMEOUT_S = 10.0
 DATABASE_TIMEOUT_S = 10.0
 
 
@@ -78,36 +80,58 @@ async def check(config: Config, terminal: Terminal) -> bool:
 async def _check_chain(report: Report, config: Config, kind: str, chain: Sequence[str], section: Any) -> None:
     """Try every plug-in of a stage; the first that runs is the one that would be used."""
     env = Env(config.keys, config.pipeline.language)
-    problems = {name: await _try(kind, name, section.options_of(name), env) for name in chain}
-    used = next((name for name in chain if not problems[name]), None)
-    for name, problem in problems.items():
-        if not problem:
+    findings = {name: await _try(kind, name, section.options_of(name), env) for name in chain}
+    used = next((name for name in chain if findings[name].runs), None)
+    for name, finding in findings.items():
+        if not finding.problem:
             report.ready(kind, name, "ready" if name == used else "ready, takes over when others fail")
-        elif used:
-            report.note(kind, name, f"cannot run: {problem}")
+        elif finding.runs:
+            report.note(kind, name, f"starts, but does not answer now: {finding.problem}")
+        elif used and not finding.is_final:
+            report.note(kind, name, f"cannot run: {finding.problem}")
         else:
-            report.error(kind, name, f"cannot run: {problem}")
+            report.error(kind, name, f"cannot run: {finding.problem}")
     if used and used != chain[0]:
         report.ready("", "", f"so {used} is used")
 
 
-async def _try(kind: str, name: str, values: Any, env: Env) -> str:
-    """Build and warm a plug-in, and put it away again. What is in its way, or "" for nothing."""
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What is in a plug-in's way, if anything."""
+
+    problem: str = ""
+    runs: bool = True
+    """The server would start with it, and it may well work."""
+    is_final: bool = False
+    """It is a mistake of the configuration: it helps nobody that another plug-in could take over."""
+
+
+async def _try(kind: str, name: str, values: Any, env: Env) -> Finding:
+    """Build and warm a plug-in, ask its provider whether it would answer, and put it away again."""
     try:
         engine = plugins.build(kind, name, values, env)
-        if hasattr(engine, "warm"):
-            try:
-                async with asyncio.timeout(WARM_TIMEOUT_S):
-                    await engine.warm()
-            finally:
-                await engine.aclose()
+        if not hasattr(engine, "warm"):
+            return Finding()
+        try:
+            async with asyncio.timeout(WARM_TIMEOUT_S):
+                await engine.warm()
+            if isinstance(engine, Probing):
+                async with asyncio.timeout(PROBE_TIMEOUT_S):
+                    await engine.probe()
+        finally:
+            await engine.aclose()
+    except ProviderError as error:
+        is_final = error.kind in (Failure.AUTH, Failure.BAD_REQUEST)
+        return Finding(str(error), runs=not is_final, is_final=is_final)
+    except (MissingKey, plugins.PluginError) as error:
+        return Finding(str(error), runs=False, is_final=True)
     except ParleyError as error:
-        return str(error)
+        return Finding(str(error), runs=False)
     except TimeoutError:
-        return f"it was not ready after {WARM_TIMEOUT_S:g} s"
+        return Finding(f"it was not ready after {WARM_TIMEOUT_S:g} s", runs=False)
     except Exception as error:  # noqa: BLE001 - plug-ins are strangers' code, and a check must reach its end
-        return f"it is broken ({type(error).__name__}: {error}); tell whoever made it"
-    return ""
+        return Finding(f"it is broken ({type(error).__name__}: {error}); tell whoever made it", runs=False)
+    return Finding()
 
 
 # -- surroundings ---------------------------------------------------------------------------------------

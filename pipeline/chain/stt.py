@@ -147,8 +147,13 @@ class SttUtterance:
         request.audio_ms = len(self._heard) // 32
         request.end(outcome, error)
 
-    def close_bill(self) -> list[Request]:
-        """What was asked, now that nothing more is wanted."""
+    def close_bill(self, *, kept: bool = True) -> list[Request]:
+        """What was asked, now that nothing more is wanted. `kept`: its text became part of a turn, be it
+        that a settled one was good enough and the final was not waited for."""
+        request = self.requests[-1]
+        if kept and request.outcome is Outcome.RUNNING and request.first_ms is not None:
+            self._member.worked()
+            self._close_request(Outcome.OK)
         self._close_request(Outcome.CANCELLED)
         return self.requests
 
