@@ -96,6 +96,12 @@ class TtsError(ProviderError):
     default_user_message = "I have lost my voice for a moment; here is my answer in writing."
 
 
+class TalkError(ProviderError):
+    """A speech-to-speech model failed. The three stages take over; nobody need be told."""
+
+    stage = "talk"
+
+
 # -- set-up ---------------------------------------------------------------------------------------------
 
 
@@ -270,6 +276,11 @@ class Usage:
     output_tokens: int = 0
     characters: int = 0
     audio_ms: int = 0
+    input_audio_tokens: int = 0
+    output_audio_tokens: int = 0
+    """Of a speech-to-speech model, beside the text tokens."""
+    cached_tokens: int = 0
+    """Input that it knew already, text or sound, where that is charged less: not among the others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -348,6 +359,139 @@ class Synthesizer(Engine, Protocol):
 
     def voices(self) -> Sequence[VoiceInfo]:
         """The voices that can be chosen; may be empty before `warm()`."""
+
+
+# -- speech to speech -----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class TalkSetup:
+    """What a talk begins with."""
+
+    instructions: str = ""
+    history: tuple[Message, ...] = ()
+    """What was said before, without the instructions: the model is to remember it."""
+    tools: tuple[ToolSpec, ...] = ()
+    language: str = "en"
+    voice: str = ""
+    """"" or one that the model does not have = the engine's default."""
+    spoken: bool = True
+    """False: answers in writing are enough."""
+
+
+@dataclass(frozen=True, slots=True)
+class Understood:
+    """What the model's own ear made of an utterance, so far or for good. May come after the answer."""
+
+    utterance: int
+    text: str
+    final: bool = False
+    usage: Usage | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """The next piece of a reply's text."""
+
+    reply: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Sounded:
+    """The next piece of a reply's sound: s16le mono at the engine's `rate_hz`, whole samples."""
+
+    reply: int
+    pcm: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """The reply wants tools to be run, and waits for `Talk.answer`."""
+
+    reply: int
+    calls: tuple[ToolCall, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Used:
+    """What a request of the reply consumed. May come after `Ended`, also for a reply that was cut."""
+
+    reply: int
+    usage: Usage
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """Nothing more comes of the reply. `error` when it is not all that the model meant to say."""
+
+    reply: int
+    error: TalkError | None = None
+
+
+TalkEvent = Understood | Said | Sounded | Asked | Used | Ended
+
+
+class Talk(Protocol):
+    """One conversation with a speech-to-speech model, which keeps its memory. It decides nothing about turns:
+    who speaks when is told by its caller, who also gives the numbers of utterances and replies.
+
+    No method but `events` and `aclose` waits or raises; what goes wrong comes out of `events`.
+    """
+
+    def begin(self, utterance: int) -> None:
+        """The user speaks. One utterance at a time."""
+
+    def feed(self, pcm: bytes) -> None:
+        """Audio of the utterance, s16le mono 16 kHz, any length."""
+
+    def finish(self, utterance: int, reply: int) -> None:
+        """The utterance is over: answer it, as `reply`, at once."""
+
+    def drop(self, utterance: int) -> None:
+        """The utterance was nothing, finished or not: forget it."""
+
+    def say(self, text: str, reply: int) -> None:
+        """The user typed this: answer it, as `reply`."""
+
+    def answer(self, reply: int, results: Sequence[tuple[ToolCall, str]], *, go_on: bool) -> None:
+        """What the tools that the reply asked for said (JSON). Without `go_on` the reply is not wanted any
+        more, and the results are for the memory only."""
+
+    def cut(self, reply: int, heard_ms: float, heard_text: str) -> None:
+        """The reply is not wanted any more. The memory is to keep only what was heard of it."""
+
+    def remember(self, text: str) -> None:
+        """The agent said this by other means."""
+
+    def instruct(self, instructions: str) -> bool:
+        """New instructions from now on. False when the model cannot change them in the middle of a talk."""
+
+    def events(self) -> AsyncIterator[TalkEvent]:
+        """What the model understands, says and wants. For one reader. Raises `TalkError` when the talk is
+        over, for whatever reason."""
+
+    @property
+    def is_old(self) -> bool:
+        """It will end soon by the provider's rules: go on with another one when nobody is speaking."""
+
+    async def aclose(self) -> None:
+        """Hang up."""
+
+
+class TalkEngine(Engine, Protocol):
+    """Opens one `Talk` per session."""
+
+    rate_hz: int
+    model: str
+    ear_model: str
+    """Which model writes down what the user says, when that is charged by itself; "" = the same."""
+    input_tokens_per_s: int
+    output_tokens_per_s: int
+    """Of sound, as the provider publishes it: for the bill of a request that was not counted."""
+
+    async def open(self, setup: TalkSetup) -> Talk:
+        """Raises `TalkError`."""
 
 
 # -- tools ----------------------------------------------------------------------------------------------
