@@ -34,6 +34,8 @@ class Trouble:
     after: int | None = None
     """Go wrong only after this many pieces (audio chunks, tokens, partials) were sent: with `hang` stall,
     with `status` send the vendor's error message, else cut the connection."""
+    odd: bool = False
+    """Cut sound into pieces of odd length, in mid-sample."""
     first_ms: int = 0
     each_ms: int = 0
     """Delays before the first piece and before each one after it."""
