@@ -9,7 +9,8 @@ import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import Protocol, TypeVar
+from functools import partial
+from typing import Any, Protocol, TypeVar
 
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus, InvalidURI
@@ -129,7 +130,7 @@ async def greeting(cls: type[P], who: str, line: Line) -> Message:
         raise
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Idle:
     line: Line
     since: float
@@ -157,17 +158,25 @@ class Lines:
         self._most = max(1, keep, most)
         self._beat, self._beat_s = beat, beat_s
         self._idle: dict[str, deque[_Idle]] = {}
-        self._opening: dict[str, int] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._opening: dict[str, list[asyncio.Task[Line]]] = {}
+        """Asked for ahead of need, and nobody waits for them yet."""
+        self._at_work: set[asyncio.Task[Any]] = set()
+        """Cancelled at the end: opening a line, using one."""
+        self._hanging_up: set[asyncio.Task[None]] = set()
         self._watch: asyncio.Task[None] | None = None
         self._closed = False
 
     def prepare(self, key: str) -> None:
         """Somebody will want a line soon: have `keep` of them. Never blocks; a failure shows at `take`."""
-        ready = len(self._idle.get(key, ())) + self._opening.get(key, 0)
+        if self._closed:
+            return
+        opening = self._opening.setdefault(key, [])
+        ready = sum(idle.line.is_open for idle in self._idle.get(key, ())) + len(opening)
         for _ in range(self._keep - ready):
-            self._opening[key] = self._opening.get(key, 0) + 1
-            self._spawn(self._open(key))
+            task = asyncio.get_running_loop().create_task(self._open(key))
+            opening.append(task)
+            self.adopt(task)
+            task.add_done_callback(partial(self._opened, key))
 
     async def take(self, key: str, *, fresh: bool = False) -> Line:
         """A line of one's own until `give_back` or `drop`; a warm one unless `fresh`. Raises the
@@ -178,75 +187,103 @@ class Lines:
             if line.is_open:
                 return line
             self.drop(line)
-        return await self._connect(key)
+        opening = self._opening.get(key)
+        if not opening:
+            return await self._connect(key)
+        task = opening.pop(0)
+        try:
+            return await asyncio.shield(task)
+        except asyncio.CancelledError:
+            if not task.done():
+                opening.append(task)  # it goes on, for the next one
+            else:
+                self._opened(key, task, unclaimed=True)
+            raise
 
     def give_back(self, key: str, line: Line) -> None:
         """The line can be used by the next one: nothing is on its way on it."""
         if self._closed or not line.is_open or len(self._idle.get(key, ())) >= self._most:
             self.drop(line)
-            return
-        self._idle.setdefault(key, deque()).append(_Idle(line, _now()))
-        if self._watch is None or self._watch.done():
-            self._watch = asyncio.get_running_loop().create_task(self._keep_watch())
+        else:
+            self._lay_down(key, _Idle(line, _now()))
 
     def drop(self, line: Line) -> None:
         """Hang up, in the background."""
-        self._spawn(line.close())
+        task = asyncio.get_running_loop().create_task(line.close())
+        self._hanging_up.add(task)
+        task.add_done_callback(self._hanging_up.discard)
+
+    def adopt(self, task: "asyncio.Task[Any]") -> None:
+        """A task that needs lines: `aclose` cancels it and waits for it."""
+        self._at_work.add(task)
+        task.add_done_callback(self._at_work.discard)
 
     async def aclose(self) -> None:
-        """Hang up everything that is idle, and wait for what is being hung up."""
+        """End what is at work, hang up everything, and wait until all of that has happened."""
         self._closed = True
         if self._watch is not None:
-            self._watch.cancel()
-            await asyncio.gather(self._watch, return_exceptions=True)
+            self.adopt(self._watch)
+        while self._at_work:
+            for task in self._at_work:
+                task.cancel()
+            await asyncio.gather(*self._at_work, return_exceptions=True)
         for key in list(self._idle):
             for idle in self._idle.pop(key):
                 self.drop(idle.line)
-        while self._tasks:
-            await asyncio.gather(*self._tasks, return_exceptions=True)
+        while self._hanging_up:
+            await asyncio.gather(*self._hanging_up, return_exceptions=True)
 
-    def _spawn(self, work: "Awaitable[None]") -> None:
-        async def run() -> None:
-            await work
+    async def _open(self, key: str) -> Line:
+        return await self._connect(key)
 
-        task = asyncio.get_running_loop().create_task(run())
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-
-    async def _open(self, key: str) -> None:
-        try:
-            line = await self._connect(key)
-        except ProviderError as error:
-            log.info("no line ahead of need: %s", error)
+    def _opened(self, key: str, task: "asyncio.Task[Line]", *, unclaimed: bool = False) -> None:
+        """A line that was asked for ahead of need is there, or is not."""
+        opening = self._opening[key]
+        if task in opening:
+            opening.remove(task)
+        elif not unclaimed:
+            return  # whoever waits for it is told
+        if task.cancelled():
             return
-        finally:
-            self._opening[key] -= 1
-        self.give_back(key, line)
+        error = task.exception()
+        if error is None:
+            self.give_back(key, task.result())
+        elif isinstance(error, ProviderError | LineLost):
+            log.info("no line ahead of need: %s", error)
+        else:
+            what = {"message": "a line could not be opened for a bug", "exception": error, "task": task}
+            asyncio.get_running_loop().call_exception_handler(what)
+
+    def _lay_down(self, key: str, idle: _Idle) -> None:
+        self._idle.setdefault(key, deque()).append(idle)
+        if self._watch is None or self._watch.done():
+            self._watch = asyncio.get_running_loop().create_task(self._keep_watch())
 
     async def _keep_watch(self) -> None:
         """Hang up what nobody wants, keep the rest from being hung up by the other side."""
         while any(self._idle.values()):
-            await asyncio.sleep(self._beat_s if self._beat is not None else min(5.0, self._idle_s))
-            now = _now()
+            await asyncio.sleep(self._beat_s if self._beat is not None else min(5.0, self._idle_s / 2))
             for key in list(self._idle):
-                for idle in list(self._idle[key]):
-                    if not idle.line.is_open or now - idle.since > self._idle_s:
-                        self._idle[key].remove(idle)
-                        self.drop(idle.line)
-                    elif self._beat is not None:
-                        await self._send_beat(key, idle)
-                if not self._idle[key]:
-                    del self._idle[key]
+                await self._look_at(key)
 
-    async def _send_beat(self, key: str, idle: _Idle) -> None:
-        assert self._beat is not None
-        self._idle[key].remove(idle)  # nobody may take it in the middle of this
-        try:
-            await idle.line.send(self._beat)
-        except LineLost:
-            self.drop(idle.line)
-        else:
-            self._idle[key].append(idle)
+    async def _look_at(self, key: str) -> None:
+        for idle in list(self._idle[key]):
+            if idle not in self._idle[key]:
+                continue  # somebody took it while another one was sent a beat
+            if not idle.line.is_open or _now() - idle.since >= self._idle_s:
+                self._idle[key].remove(idle)
+                self.drop(idle.line)
+            elif self._beat is not None:
+                self._idle[key].remove(idle)  # nobody may take it in the middle of this
+                try:
+                    await idle.line.send(self._beat)
+                except LineLost:
+                    self.drop(idle.line)
+                except BaseException:
+                    self.drop(idle.line)  # cancelled: nobody else knows of it any more
+                    raise
+                else:
+                    self._idle[key].append(idle)
 
 
 def _now() -> float:

@@ -66,8 +66,8 @@ class LiveUtterance:
         self._orders: list[tuple[int, Order]] = []
         """What was asked for, and after how many bytes of audio."""
         self._wake = asyncio.Event()
-        self._closed = False
         self._task = asyncio.get_running_loop().create_task(self._run())
+        lines.adopt(self._task)
 
     def feed(self, pcm: bytes) -> None:
         self._audio += pcm
@@ -81,11 +81,13 @@ class LiveUtterance:
         self._orders.append((len(self._audio), ("finish", silence_ms)))
         self._wake.set()
 
-    def transcripts(self) -> AsyncIterator[Transcript]:
-        return self._outlet.read()
+    async def transcripts(self) -> AsyncIterator[Transcript]:
+        async for transcript in self._outlet.read():
+            yield transcript
+        if self._task.done() and not self._task.cancelled():
+            self._task.result()  # a bug is not a provider's failure: it ends the talk
 
     async def aclose(self) -> None:
-        self._closed = True
         self._task.cancel()
         await asyncio.gather(self._task, return_exceptions=True)
         self._outlet.close()
@@ -93,30 +95,35 @@ class LiveUtterance:
     # -- the task ------------------------------------------------------------------------------------------
 
     async def _run(self) -> None:
-        lost: LineLost | None = None
         try:
-            for attempt in range(LINES_PER_UTTERANCE):
-                line = await self._lines.take(self._key, fresh=attempt > 0)
-                wire = self._new_wire(line)
-                try:
-                    await self._talk(line, wire)
-                except LineLost as error:
-                    self._lines.drop(line)
-                    if (meant := wire.lost(error)) is not None:
-                        raise meant from error
-                    lost = error
-                except BaseException:
-                    self._lines.drop(line)  # what is still on its way there must not reach the next one
-                    raise
-                else:
-                    self._lines.give_back(self._key, line)
-                    return
-            assert lost is not None
-            raise vendor.unreachable(SttError, self._who, lost) from lost
+            await self._try()
         except SttError as error:
             self._outlet.fail(error)
         except ProviderError as error:
             self._outlet.fail(SttError(str(error), error.kind, retry_after_s=error.retry_after_s))
+        except LineLost as lost:
+            self._outlet.fail(vendor.unreachable(SttError, self._who, lost))
+        finally:
+            self._outlet.close_after_all()
+
+    async def _try(self) -> None:
+        for left in reversed(range(LINES_PER_UTTERANCE)):
+            line = await self._lines.take(self._key, fresh=left < LINES_PER_UTTERANCE - 1)
+            try:
+                wire = self._new_wire(line)
+                await self._talk(line, wire)
+            except LineLost as lost:
+                self._lines.drop(line)
+                if (meant := wire.lost(lost)) is not None:
+                    raise meant from lost
+                if not left:
+                    raise
+            except BaseException:
+                self._lines.drop(line)  # what is still on its way there must not reach the next one
+                raise
+            else:
+                self._lines.give_back(self._key, line)
+                return
 
     async def _talk(self, line: Line, wire: Wire) -> None:
         """Send everything, from the beginning, and read until the final."""
@@ -143,7 +150,12 @@ class LiveUtterance:
 
     async def _read(self, line: Line, wire: Wire) -> None:
         while True:
-            for transcript in wire.heard(await line.receive()):
+            message = await line.receive()
+            try:
+                transcripts = wire.heard(message)
+            except (LookupError, TypeError, ValueError, AttributeError) as error:
+                raise wrong_message(self._who, message) from error  # not shaped as documented
+            for transcript in transcripts:
                 self._outlet.put(transcript)
                 if transcript.final:
                     return

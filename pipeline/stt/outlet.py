@@ -49,6 +49,11 @@ class Outlet:
         self._error, self._done = None, True
         self._ring()
 
+    def close_after_all(self) -> None:
+        """Nothing more will be put in; what was can still be read."""
+        self._done = True
+        self._ring()
+
     async def read(self) -> AsyncIterator[Transcript]:
         """Yield until the final, the error or the end. For one reader."""
         while True:

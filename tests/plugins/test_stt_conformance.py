@@ -75,8 +75,8 @@ async def heard(case: Case, engine: Any, pcm: bytes = SPEECH, step: int = 640) -
 
 
 def test_every_plug_in_has_a_case(name: str) -> None:
-    assert name in plugins.names("stt")
-    assert set(CASES) == set(plugins.names("stt"))
+    assert name.split()[0] in plugins.names("stt")
+    assert {n.split()[0] for n in CASES} == set(plugins.names("stt"))
 
 
 async def test_partials_come_while_speaking_then_exactly_one_final(case: Case, engine: Any) -> None:

@@ -9,6 +9,10 @@ from typing import Any
 from pipeline import plugins
 from pipeline.contracts import Env
 from tests.support.tiny_whisper import build
+from tests.support.vendors.assemblyai import AssemblyAi
+from tests.support.vendors.case import VendorCase
+from tests.support.vendors.deepgram_listen import DeepgramListen
+from tests.support.vendors.elevenlabs_scribe import Scribe
 
 Opening = Callable[[Path], AbstractAsyncContextManager[Any]]
 
@@ -49,8 +53,44 @@ async def _warm(engine: Any) -> AsyncIterator[Any]:
         await engine.aclose()
 
 
+def remote(case: VendorCase) -> Opening:
+    """A vendor's plug-in, led to its fake."""
+
+    @asynccontextmanager
+    async def opened(folder: Path) -> AsyncIterator[Any]:
+        del folder
+        async with case.open() as (engine, _):
+            yield engine
+
+    return opened
+
+
+def _deepgram(**more: Any) -> VendorCase:
+    return VendorCase(
+        "stt", "deepgram", "DEEPGRAM_API_KEY", DeepgramListen, lambda v: {"base_url": v.ws_url}, more
+    )
+
+
+def _elevenlabs(**more: Any) -> VendorCase:
+    return VendorCase(
+        "stt", "elevenlabs", "ELEVENLABS_API_KEY", Scribe, lambda v: {"base_url": v.ws_url}, more
+    )
+
+
+VENDORS: dict[str, VendorCase] = {
+    "assemblyai": VendorCase(
+        "stt", "assemblyai", "ASSEMBLYAI_API_KEY", AssemblyAi, lambda v: {"base_url": v.ws_url}
+    ),
+    "deepgram": _deepgram(),
+    "deepgram flux": _deepgram(model="flux-general-en"),
+    "elevenlabs": _elevenlabs(),
+    "elevenlabs with-times": _elevenlabs(word_times=True),
+}
+"""Vendors' plug-ins; one may be in it more than once, as "plug-in variant". Their fakes hear `sound.WORDS`."""
+
 CASES: dict[str, Case] = {
     "scripted": Case(local("scripted", text=["go forward ten meters"], final_ms=20), "go forward ten meters"),
     "pocketsphinx": Case(local("pocketsphinx", workers=1), "go forward ten meters"),
     "faster-whisper": Case(_tiny_whisper),
+    **{name: Case(remote(case), "go forward ten meters") for name, case in VENDORS.items()},
 }
