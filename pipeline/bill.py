@@ -98,6 +98,7 @@ _COUNTS = (
     "output_tokens",
     "input_audio_tokens",
     "output_audio_tokens",
+    "cached_tokens",
     "characters",
     "audio_ms",
 )
@@ -108,4 +109,5 @@ def _units(r: Request) -> float:
         return round(r.audio_ms / 60_000, 6)
     if r.stage == "tts":
         return r.characters
-    return r.input_tokens + r.output_tokens + r.input_audio_tokens + r.output_audio_tokens
+    text, audio = r.input_tokens + r.output_tokens, r.input_audio_tokens + r.output_audio_tokens
+    return text + audio + r.cached_tokens

@@ -31,6 +31,8 @@ class Request:
     input_audio_tokens: int = 0
     output_audio_tokens: int = 0
     """Of a speech-to-speech model, beside the text tokens."""
+    cached_tokens: int = 0
+    """Input that the model knew already, where that is charged less: not among the others."""
     characters: int = 0
     audio_ms: int = 0
     counted: bool = False
@@ -51,6 +53,10 @@ class Request:
         self.counted = True
         if usage.input_tokens or usage.output_tokens:
             self.input_tokens, self.output_tokens = usage.input_tokens, usage.output_tokens
+        if usage.input_audio_tokens or usage.output_audio_tokens or usage.cached_tokens:
+            self.input_audio_tokens = usage.input_audio_tokens
+            self.output_audio_tokens = usage.output_audio_tokens
+            self.cached_tokens = usage.cached_tokens
         self.characters = usage.characters or self.characters
         self.audio_ms = usage.audio_ms or self.audio_ms
 

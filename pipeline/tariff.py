@@ -13,12 +13,14 @@ DIGITS = 9
 
 @dataclass(frozen=True, slots=True)
 class TokenPrices:
-    """Per million tokens. The audio prices are a speech-to-speech model's."""
+    """Per million tokens. All but the first two are a speech-to-speech model's."""
 
     input: float = 0.0
     output: float = 0.0
     audio_input: float = 0.0
     audio_output: float = 0.0
+    cached_input: float = 0.0
+    """Of text and sound alike."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +46,7 @@ class Tariff:
         p = _find(prices, r.plugin, r.model) or TokenPrices()
         text = r.input_tokens * p.input + r.output_tokens * p.output
         audio = r.input_audio_tokens * p.audio_input + r.output_audio_tokens * p.audio_output
-        return (text + audio) / 1e6
+        return (text + audio + r.cached_tokens * p.cached_input) / 1e6
 
     def is_free(self, stage: str, plugin: str, model: str) -> bool:
         """Whether it costs nothing, as far as is known."""

@@ -160,12 +160,13 @@ class Journal:
 
 @dataclass(frozen=True, slots=True)
 class TokenPrice:
-    """Price of a model per million tokens; the audio prices are a speech-to-speech model's."""
+    """Price of a model per million tokens; all but the first two are a speech-to-speech model's."""
 
     input: Annotated[float, Range(0)] = 0.0
     output: Annotated[float, Range(0)] = 0.0
     audio_input: Annotated[float, Range(0)] = 0.0
     audio_output: Annotated[float, Range(0)] = 0.0
+    cached_input: Annotated[float, Range(0)] = 0.0
 
 
 @dataclass(frozen=True, slots=True)
