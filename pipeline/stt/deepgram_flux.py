@@ -1,17 +1,17 @@
 """Deepgram's Flux models: a transcript per turn, and the model's own opinion of whether the turn is over.
 
-https://developers.deepgram.com/reference/speech-to-text/listen-flux and .../docs/flux/state. A `TurnInfo`
-comes about every 250 ms of audio; its `event` is Update, StartOfTurn, EagerEndOfTurn, TurnResumed or EndOfTurn.
+https://developers.deepgram.com/reference/speech-to-text/listen-flux and .../docs/flux/state. About every
+250 ms of audio a `TurnInfo` comes; its `event` is Update, StartOfTurn, EagerEndOfTurn, TurnResumed, EndOfTurn.
 
 An utterance of ours ends where the floor says so, and may hold several of Flux's turns or none:
 
     speech     ████████████············ settle P ········ finish
-    TurnInfo     S   U   U   U   Eager   End               └ ForceEndTurn, then silence to be sure of an Update
+    TurnInfo     S   U   U   U   Eager   End               └ ForceEndTurn, and silence until it is answered
     complete             .05 .1  .6      1.0  ─────────────> the floor ends the turn
 
-Nothing has to be asked for to settle: after a pause was announced, every message that covers the speech before
-it is settled, each with a newer opinion. `ForceEndTurn` (https://developers.deepgram.com/docs/flux/force-end-turn)
-is ignored while no turn is going on, so 300 ms of silence follow it: whatever comes from within them is the answer.
+Nothing has to be asked for to settle: once a pause was announced, every message that covers the speech before
+it is settled, each with a newer opinion. `ForceEndTurn` (.../docs/flux/force-end-turn) is ignored while no turn
+is going on, so 300 ms of silence follow it: whatever tells of them is the answer.
 """
 
 from collections.abc import Sequence

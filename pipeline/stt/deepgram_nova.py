@@ -7,8 +7,8 @@ https://developers.deepgram.com/docs/finalize, .../docs/audio-keep-alive, .../do
     Results  is_final         is_final   interim
              └── settled for good ─────┘          Finalize ──> is_final, from_finalize
 
-`Finalize` is not answered when hardly anything is left to finalize. So an order is answered by whatever covers
-the speech before it, and at once when that is known already.
+`Finalize` is not answered when hardly anything is left to finalize. So an order is answered by whatever
+covers the speech before it, and at once when that is known already.
 """
 
 from collections.abc import Sequence

@@ -88,7 +88,8 @@ class LiveUtterance:
             self._task.result()  # a bug is not a provider's failure: it ends the talk
 
     async def aclose(self) -> None:
-        self._task.cancel()
+        if not self._outlet.is_done:  # else the task is about to end, and may still give its line back
+            self._task.cancel()
         await asyncio.gather(self._task, return_exceptions=True)
         self._outlet.close()
 

@@ -86,7 +86,16 @@ VENDORS: dict[str, VendorCase] = {
     "elevenlabs": _elevenlabs(),
     "elevenlabs with-times": _elevenlabs(word_times=True),
 }
-"""Vendors' plug-ins; one may be in it more than once, as "plug-in variant". Their fakes hear `sound.WORDS`."""
+"""Vendors' plug-ins; one may be in it more than once, as "plug-in variant". The fakes hear `sound.WORDS`."""
+
+UNKNOWN_MODEL: dict[str, dict[str, str]] = {
+    **{name: {"model": "no-such-model"} for name in VENDORS},
+    "deepgram flux": {"model": "flux-no-such-model"},
+}
+"""Options that name a model which the vendor does not have."""
+
+ONE_SHOT: frozenset[str] = frozenset()
+"""Those that send the whole utterance in one request at its end: they have no line that could be lost."""
 
 CASES: dict[str, Case] = {
     "scripted": Case(local("scripted", text=["go forward ten meters"], final_ms=20), "go forward ten meters"),

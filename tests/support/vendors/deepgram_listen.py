@@ -107,7 +107,7 @@ class Stream:
 
     async def frame(self, new: bool, loud: bool) -> None:
         """20 ms were heard; `new`: with them a word ended."""
-        raise AssertionError
+        raise AssertionError(new, loud)
 
     async def _audio(self, pcm: bytes) -> None:
         if not pcm:
@@ -145,7 +145,7 @@ class Stream:
             if trouble.hang:
                 await self._vendor.hang()
             if trouble.status:
-                await self._raw({**self.error(trouble.message)})
+                await self._raw(self.error(trouble.message))
             await self._socket.close(1011, "NET-0000: the service did not answer in time")
             raise Gone
         await self._vendor.pause(trouble, self._sent)
@@ -193,7 +193,7 @@ class Nova(Stream):
 
     async def order(self, name: str) -> None:
         if name == "Finalize":
-            # "This response typically occurs when there is a noticeable amount of audio buffered": no answer else.
+            # The answer "typically occurs when there is a noticeable amount of audio buffered".
             if self._heard_ms - self._from_ms >= 100:
                 await self._results(final=True, forced=True)
             self._begin_to_listen()
