@@ -57,6 +57,8 @@ class Seen:
     """What came over a WebSocket: text as decoded JSON, audio as bytes."""
     closed: asyncio.Event = field(default_factory=asyncio.Event)
     """The client is gone, or all was answered."""
+    client: object = None
+    """Address and port of the other end: the same for requests over one connection."""
 
     @property
     def json(self) -> Any:
@@ -112,6 +114,7 @@ class Vendor:
             dict(request.query_params),
             dict(request.headers),
             await request.body(),
+            client=request.client,
         )
         self.seen.append(seen)
         return seen
