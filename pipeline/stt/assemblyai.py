@@ -10,8 +10,8 @@ the speaker may go on from, and at the end. An utterance is therefore one or sev
                        <── Turn 8, end_of_turn             "go forward ten meters"  final
 
 `ForceEndpoint` is not answered when there is no turn to end. So where none is known to be open, `finish` ends
-the session as well: `Terminate` is always answered. The package's own client is not used but its parameters
-and messages are; docs/plugins/stt-assemblyai.md says why.
+the session: `Terminate` is always answered. Of the package, the names and checks of the parameters are used,
+its client is not; docs/plugins/stt-assemblyai.md says why.
 
 Wire: https://www.assemblyai.com/docs/streaming/message-sequence
 """
@@ -273,15 +273,17 @@ class SessionWire:
         return self._forced(final=False)  # what is held back, less than 50 ms of silence, can wait
 
     def finish(self, silence_ms: int) -> Sequence[Step]:
-        if self._is_still(silence_ms):
-            if self._settled is not None:
-                return (replace(self._settled, final=True),)
-            self._asks[-1].final = True
-            return () if self._is_open else (TERMINATE,)
+        is_still = self._is_still(silence_ms)
+        if is_still and self._settled is not None:
+            return (replace(self._settled, final=True),)
         if self._rest:
             self._rest += bytes(max(0, LEAST_BYTES - len(self._rest)))
-        is_sure = self._is_open and not self._asks
-        return (*self._flushed(), *self._forced(final=True), *(() if is_sure else (TERMINATE,)))
+        rest = self._flushed()
+        if self._is_open and (is_still or not self._asks):
+            # Asked once more: what was open may have begun after the vendor had passed the first request.
+            self._asks.clear()
+            return (*rest, *self._forced(final=True))
+        return (*rest, TERMINATE)  # nothing else is sure to be answered
 
     def heard(self, message: Message) -> Sequence[Transcript]:
         said = _parsed(message)
