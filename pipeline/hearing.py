@@ -6,9 +6,10 @@ from collections.abc import Callable, Coroutine
 from contextlib import aclosing
 from typing import Any
 
-from pipeline.chain import Report, SttChain, SttUtterance
+from pipeline.chain import Report
 from pipeline.contracts import FRAME_MS, SttError, Transcript
 from pipeline.core.endpoint import Timing
+from pipeline.duplex.ears import Ears, Heard
 
 LONGEST_ONSET_MS = 600
 """How far an onset can lie back when it becomes an utterance: start_ms of voice with its allowed gaps."""
@@ -24,7 +25,7 @@ class Hearing:
 
     def __init__(
         self,
-        engine: SttChain,
+        engine: Ears,
         timing: Timing,
         said: Said,
         failed: Failed,
@@ -37,8 +38,8 @@ class Hearing:
         self._recent: deque[bytes] = deque(maxlen=keep)
         self.language = ""
         self.frames = 0
-        self._fed: SttUtterance | None = None
-        self._open: dict[int, tuple[SttUtterance, asyncio.Task[None]]] = {}
+        self._fed: Heard | None = None
+        self._open: dict[int, tuple[Heard, asyncio.Task[None]]] = {}
         self.thrifty = False
         """A budget is spent: ask those that cost nothing first."""
         self.heard_by = ""
@@ -76,7 +77,7 @@ class Hearing:
                 self._fed = None
             transcriber.finish(silence_ms)
 
-    def close(self, utterance: int) -> SttUtterance | None:
+    def close(self, utterance: int) -> Heard | None:
         """Nothing more is wanted of it. Returns it, for the bill."""
         if utterance not in self._open:
             return None
@@ -90,7 +91,7 @@ class Hearing:
         for utterance in list(self._open):
             self.close(utterance)
 
-    async def _read(self, utterance: int, transcriber: SttUtterance) -> None:
+    async def _read(self, utterance: int, transcriber: Heard) -> None:
         try:
             async with aclosing(transcriber.transcripts()) as stream:
                 async for transcript in stream:
@@ -100,7 +101,7 @@ class Hearing:
             self._failed(utterance, error)
 
 
-async def _close(transcriber: SttUtterance, reader: asyncio.Task[None]) -> None:
+async def _close(transcriber: Heard, reader: asyncio.Task[None]) -> None:
     reader.cancel()
     await asyncio.gather(reader, return_exceptions=True)
     await transcriber.aclose()

@@ -109,6 +109,18 @@ class Minutes:
         self.dialogue.user(text)
         self._add(message, now)
 
+    def correct(self, turn: int, text: str, now: float) -> bool:
+        """What a user turn really said, learnt late. False when that is known already."""
+        for number, message in enumerate(self._messages, 1):
+            if message["role"] == "user" and message.get("turn") == turn:
+                if message["content"] == text:
+                    return False
+                self.dialogue.correct(str(message["content"]), text)
+                message["content"] = text
+                self.note("message", now, {"n": number, "content": text})
+                return True
+        return False
+
     def agent_said(self, reply: Reply, now: float) -> None:
         """A reply's text is complete: it is written down now, lest a crash lose it while it plays."""
         if reply.text:

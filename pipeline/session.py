@@ -18,6 +18,7 @@ from pipeline.contracts import (
     ProviderError,
     Recorder,
     SttError,
+    TalkSetup,
     ToolContext,
     Transcript,
     TtsError,
@@ -27,6 +28,7 @@ from pipeline.core.audio import Framer
 from pipeline.core.dialogue import Dialogue
 from pipeline.core.events import Action, Actions
 from pipeline.core.floor import Floor
+from pipeline.duplex import Duplex, Terms
 from pipeline.hearing import Hearing
 from pipeline.minutes import Minutes
 from pipeline.outbox import Event, Outbox
@@ -87,9 +89,6 @@ class Session:
         self.floor = Floor(rules.timing, hold_to_talk=setup.mode == "hold-to-talk", turn=turn)
         self._framer, self._detector = Framer(), engines.vad.open()
         self._judge = engines.turn.open()
-        self.hearing = Hearing(
-            engines.stt, rules.timing, self._on_transcript, self._on_deaf, self._on_stt_failover, self._spawn
-        )
         toolbox = Toolbox(
             engines.tools,
             engines.tool_timeout_s,
@@ -98,6 +97,15 @@ class Session:
             self.emit,
             self._spawn,
             self._now,
+        )
+        self.duplex = self._make_duplex(toolbox)
+        self.hearing = Hearing(
+            self.duplex or engines.stt,
+            rules.timing,
+            self._on_transcript,
+            self._on_deaf,
+            self._on_stt_failover,
+            self._spawn,
         )
         mouth = Mouth(
             self.outbox,
@@ -113,6 +121,7 @@ class Session:
             lambda: self.end_soon("the budget is spent", 1000),
             rules.lead_ms,
             session_id,
+            self.duplex,
             f"r{round(restored.at_s * 1000)}." if restored else "r",
         )
         self.speaking = Speaking(mouth, lambda: self.floor, self._voice)
@@ -180,6 +189,8 @@ class Session:
             case "update_prompt":
                 self.dialogue.system_prompt = event["prompt"]
                 self.setup.system_prompt = event["prompt"]
+                if self.duplex is not None:
+                    self.duplex.instruct(event["prompt"])
                 self.minutes.note("open", now, {"system_prompt": event["prompt"]})
                 self.emit({"type": "prompt_updated"})
             case "interrupt":
@@ -288,6 +299,8 @@ class Session:
                 self._greeted, self._greet_at, self._began = True, None, True
                 self.emit({"type": "speech.started", "at_ms": action.at_ms})
                 self._engines.prepare()
+                if self.duplex is not None:
+                    self.duplex.prepare()
             case act.SpeechStopped():
                 self.emit({"type": "speech.stopped", "at_ms": action.at_ms})
             case act.StartUtterance():
@@ -337,6 +350,8 @@ class Session:
         self.minutes.bill.charge(transcriber.close_bill(kept=action.kept), turn, now)
         if action.kept:
             return
+        if self.duplex is not None:
+            self.duplex.on_dropped(transcriber)
         self.minutes.decide(now, "utterance dropped", action.reason)
         if self.floor.hold_to_talk:
             message = "I did not hear anything. Hold the button while you speak."
@@ -353,6 +368,8 @@ class Session:
             self.minutes.user(action.turn, action.text, now, span)
             final = {"turn": action.turn, "text": action.text, "final": True}
             self.emit({"type": "transcription", **final})
+        if self.duplex is not None and not action.typed:
+            self.duplex.on_commit(action.turn)
         self.speaking.on_commit(action, "" if action.typed else self.hearing.heard_by)
         self.minutes.sync()
 
@@ -370,7 +387,8 @@ class Session:
             verdict = self._judge.judge(text, transcript.language or self.setup.language)
             complete, why = verdict.complete, verdict.reason
             if transcript.complete is not None:
-                complete, why = transcript.complete, "the recognizer's own end of turn"
+                complete = transcript.complete
+                why = "the recognizer heard the end" if complete > 0.5 else "the recognizer expects more"
         said = {
             "utterance": utterance,
             "text": text,
@@ -405,6 +423,17 @@ class Session:
         self.minutes.decide(self._now(), "stt failover", str(error.kind), **numbers)
         self.speaking.note_failover(error, plugin)
 
+    def _on_talk_failover(self, error: ProviderError, plugin: str) -> None:
+        numbers = {"plugin": plugin, "error": str(error)}
+        self.minutes.decide(self._now(), "talk failover", str(error.kind), **numbers)
+        self.speaking.note_failover(error, plugin)
+
+    def _on_correction(self, turn: int, text: str) -> None:
+        """A model has written down later what it had understood."""
+        if self.minutes.correct(turn, text, self._now()):
+            corrected = {"turn": turn, "text": text, "final": True, "corrected": True}
+            self.emit({"type": "transcription", **corrected})
+
     # -- set-up ----------------------------------------------------------------------------------------------
 
     def _start(self, event: Event) -> None:
@@ -433,9 +462,37 @@ class Session:
         self._greet_at = None
         if self._greeted:
             return
+        if self.duplex is not None:
+            self.duplex.prepare()
         self._greeted = self._began = True
         if self.setup.greeting:
             self.say(self.setup.greeting, "welcome")
+
+    def _make_duplex(self, toolbox: Toolbox) -> Duplex | None:
+        engines = self._engines
+        if engines.talk is None:
+            return None
+
+        def setup() -> TalkSetup:
+            history = tuple(m for m in self.dialogue.prompt() if m.role != "system")
+            told = self.setup
+            prompt = self.dialogue.system_prompt
+            return TalkSetup(prompt, history, toolbox.specs, told.language, told.voice, is_spoken())
+
+        def is_spoken() -> bool:
+            return self.setup.response != "text"
+
+        terms = Terms(
+            setup,
+            lambda: self.floor.replying,
+            is_spoken,
+            lambda: self.floor.turn + 1,
+            self._spawn,
+            self._on_talk_failover,
+            self._on_correction,
+            lambda request, turn: self.minutes.bill.charge([request], turn, self._now()),
+        )
+        return Duplex(engines.talk, engines.stt, engines.talk_patience, terms)
 
     def _voice(self) -> Voice:
         setup = self.setup
@@ -511,6 +568,8 @@ class Session:
         self._alarm.set(None)
         self.hearing.close_all()
         self.speaking.cancel_all()
+        if self.duplex is not None:
+            self.duplex.close()
         await self._await_tasks()
         if keep:
             self.minutes.note("detach", self._now(), {"reason": reason})

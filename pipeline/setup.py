@@ -5,9 +5,10 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from pipeline.budget import Budget, Limits
-from pipeline.chain import LlmChain, SttChain, TtsChain
-from pipeline.contracts import DetectorEngine, Tool, TurnEngine
+from pipeline.chain import Chain, LlmChain, SttChain, TtsChain
+from pipeline.contracts import DetectorEngine, TalkEngine, Tool, TurnEngine
 from pipeline.core.endpoint import Timing
+from pipeline.duplex import Patience
 from pipeline.tariff import Tariff
 
 STARTED = {
@@ -65,6 +66,9 @@ class Engines:
     turn: TurnEngine
     tools: Mapping[str, Tool] = field(default_factory=dict)
     tool_timeout_s: float = 10.0
+    talk: Chain[TalkEngine] | None = None
+    """One model for speech to speech; the three stages stand behind it."""
+    talk_patience: Patience = field(default_factory=Patience)
 
     def prepare(self) -> None:
         """Somebody is there, or has begun to speak: connections are opened before they are needed."""

@@ -17,6 +17,7 @@ from pipeline.core.dialogue import Mark
 from pipeline.core.events import Actions, CommitTurn, Interrupt, StartReply
 from pipeline.core.floor import Floor
 from pipeline.core.latency import TurnClock
+from pipeline.duplex import Duplex
 from pipeline.minutes import Minutes
 from pipeline.outbox import Event, Outbox
 from pipeline.reply import Maker, Reply, Voice
@@ -48,6 +49,8 @@ class Mouth:
     """The talk's last words were said: its budget is spent."""
     lead_ms: int
     session_id: str
+    duplex: Duplex | None = None
+    """The model that hears and speaks by itself, if there is one."""
     reply_prefix: str = "r"
     """Of response ids: another one after a crash, so that none is used twice in a session."""
 
@@ -108,7 +111,10 @@ class Speaking:
         )
         if not action.held:
             self._open(reply)
-        reply.task = mouth.spawn(maker.run())
+        if mouth.duplex is not None:
+            reply.task = mouth.spawn(mouth.duplex.maker(reply, self, maker).run())
+        else:
+            reply.task = mouth.spawn(maker.run())
 
     def release(self, number: int) -> None:
         reply = self._replies[number]
@@ -144,6 +150,8 @@ class Speaking:
         playout = self._floor().playout
         runs = playout.heard_runs(now) if playout is not None else []
         mouth.minutes.agent(reply, now, heard_text, runs, {"heard_ms": heard_ms, **extra})
+        if mouth.duplex is not None:
+            mouth.duplex.on_cut(reply, heard_ms, heard_text)
         self._settle_bill(reply, now, interrupted=True)
         self._closed(reply)
 
@@ -161,6 +169,8 @@ class Speaking:
                 self._meter(reply, now, played=True)
             else:
                 self._played = reply
+        if self._mouth.duplex is not None:
+            self._mouth.duplex.on_said(reply)
         self._settle_bill(reply, now)
         self._cancel(reply)
         self._closed(reply)

@@ -95,6 +95,13 @@ class Dialogue:
     def user(self, text: str) -> None:
         self._messages.append(Message("user", text))
 
+    def correct(self, was: str, text: str) -> None:
+        """The last user turn that reads so said something else."""
+        for i in reversed(range(len(self._messages))):
+            if self._messages[i].role == "user" and self._messages[i].content == was:
+                self._messages[i] = Message("user", text)
+                return
+
     def assistant(self, heard: str, calls: Sequence[ToolCall] = ()) -> None:
         """What the user heard of a reply, which may be nothing, and the tools it called."""
         if heard.strip() or calls:
