@@ -191,8 +191,9 @@ class Floor:
             return NOTHING
         if settled and not final and self.user is User.SPEAKING and utterance == self._utterance:
             settled = False  # it was asked for in a pause that is over
+        is_known = heard.ready and heard.text == text  # then only the opinion about it is new
         heard.text, heard.complete, heard.why = text, complete, why
-        if final or settled:
+        if (final or settled) and not is_known:
             heard.settle(now)
         actions: list[Action] = []
         words = self._draft.words

@@ -1,7 +1,8 @@
 """Deepgram's Flux models: a transcript per turn, and the model's own opinion of whether the turn is over.
 
 https://developers.deepgram.com/reference/speech-to-text/listen-flux and .../docs/flux/state. About every
-250 ms of audio a `TurnInfo` comes; its `event` is Update, StartOfTurn, EagerEndOfTurn, TurnResumed, EndOfTurn.
+250 ms of audio a `TurnInfo` comes; its `event` is Update, StartOfTurn, EagerEndOfTurn, TurnResumed or
+EndOfTurn.
 
 An utterance of ours ends where the floor says so, and may hold several of Flux's turns or none:
 
@@ -9,9 +10,9 @@ An utterance of ours ends where the floor says so, and may hold several of Flux'
     TurnInfo     S   U   U   U   Eager   End               └ ForceEndTurn, and silence until it is answered
     complete             .05 .1  .6      1.0  ─────────────> the floor ends the turn
 
-Nothing has to be asked for to settle: once a pause was announced, every message that covers the speech before
-it is settled, each with a newer opinion. `ForceEndTurn` (.../docs/flux/force-end-turn) is ignored while no turn
-is going on, so 300 ms of silence follow it: whatever tells of them is the answer.
+Nothing has to be asked for to settle: once a pause was announced, every message that covers the speech
+before it is settled, each with a newer opinion. `ForceEndTurn` (.../docs/flux/force-end-turn) is ignored while
+no turn is going on, so 300 ms of silence follow it: whatever tells of them is the answer.
 """
 
 from collections.abc import Sequence
@@ -72,7 +73,7 @@ class FluxWire:
         if event.get("type") != "TurnInfo":
             return ()  # Connected, Warning, the answers to Configure
         end_ms = event["audio_window_end"] * 1000 - self._base_ms
-        if end_ms <= 0:
+        if end_ms < 1:
             return ()  # of the utterance before this one
         before = self._said()
         self._covered_ms = max(self._covered_ms, end_ms)
@@ -91,6 +92,11 @@ class FluxWire:
 
     def lost(self, lost: LineLost) -> SttError | None:
         return meaning_of(lost)
+
+    def leave(self) -> Sequence[Message] | None:
+        """A turn that is going on, or speech not yet told of, would be part of the next utterance."""
+        is_told = self._settle_ms is not None and self._covered_ms >= self._settle_ms
+        return () if is_told and not self._turn else None
 
     def _take(self, name: str, text: str, words: tuple[Word, ...]) -> None:
         self._turn, self._turn_words = text, words

@@ -70,7 +70,7 @@ class NovaWire:
         if event.get("type") != "Results":
             return ()  # Metadata, SpeechStarted, UtteranceEnd: nothing that was said
         end_ms = (event["start"] + event["duration"]) * 1000 - self._base_ms
-        if end_ms <= 0:
+        if end_ms < 1:
             return ()  # an answer that came too late for the utterance before this one
         best: dict[str, Any] = event["channel"]["alternatives"][0]
         languages = best.get("languages") or ()
@@ -90,6 +90,10 @@ class NovaWire:
 
     def lost(self, lost: LineLost) -> SttError | None:
         return meaning_of(lost)
+
+    def leave(self) -> Sequence[Message] | None:
+        """What is left becomes final now; its end is before the next utterance, which passes it over."""
+        return (FINALIZE,)
 
     def _ask(self, silence_ms: int, *, final: bool) -> Sequence[Step]:
         fed_ms = self._fed_bytes / BYTES_PER_MS

@@ -12,7 +12,7 @@ cleanly.
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 from pipeline import vendor
 from pipeline.contracts import Failure, ProviderError, SttError, Transcript
@@ -53,6 +53,15 @@ class Wire(Protocol):
     def lost(self, lost: LineLost) -> SttError | None:
         """What it means that the vendor hung up like this, when its close code says more than that the line
         is gone; None to try again on a fresh line."""
+
+
+@runtime_checkable
+class Leaving(Protocol):
+    """A wire whose line can be used again though its utterance was left without a final. That is how most
+    of them end: the settled text was the user's turn."""
+
+    def leave(self) -> Sequence[Message] | None:
+        """What to send first; None if the line must be hung up."""
 
 
 class LiveUtterance:
@@ -119,12 +128,30 @@ class LiveUtterance:
                     raise meant from lost
                 if not left:
                     raise
+            except asyncio.CancelledError:
+                await self._leave(line, wire)
+                raise
             except BaseException:
                 self._lines.drop(line)  # what is still on its way there must not reach the next one
                 raise
             else:
                 self._lines.give_back(self._key, line)
                 return
+
+    async def _leave(self, line: Line, wire: Wire) -> None:
+        try:
+            last_words = wire.leave() if isinstance(wire, Leaving) else None
+            if last_words is not None:
+                for message in last_words:
+                    await line.send(message)
+                self._lines.give_back(self._key, line)
+                return
+        except LineLost:
+            pass
+        except BaseException:
+            self._lines.drop(line)  # in a hurry
+            raise
+        self._lines.drop(line)
 
     async def _talk(self, line: Line, wire: Wire) -> None:
         """Send everything, from the beginning, and read until the final."""

@@ -159,6 +159,40 @@ def test_a_recognizer_sure_of_the_end_ends_the_turn_at_min_silence() -> None:
     assert "CommitTurn" in kinds(talk.quiet(200))
 
 
+def test_an_opinion_that_grows_in_the_pause_ends_the_turn_and_was_not_waited_for_as_a_text() -> None:
+    talk = Talk()
+    talk.speak(600)
+    talk.quiet(100)
+    talk.text("what time is it", complete=0.1, why="more is expected")
+    settled_at = talk.now
+    assert "CommitTurn" not in kinds(talk.quiet(700))
+    ended = talk.text("what time is it", complete=1.0, why="an end was heard")
+    commit = next(a for a in ended if isinstance(a, act.CommitTurn))
+    assert (commit.reason, commit.settled_at) == ("800 ms of silence: an end was heard", settled_at)
+    assert kinds(ended)[-1] == "ReleaseReply"
+
+
+def test_an_opinion_that_falls_in_the_pause_holds_the_turn_open() -> None:
+    talk = Talk()
+    talk.speak(600)
+    talk.quiet(100)
+    talk.text("what time is it", complete=0.6)
+    talk.quiet(300)
+    assert talk.text("what time is it", complete=0.0, why="more is expected") == []
+    assert "CommitTurn" not in kinds(talk.quiet(1080))
+    assert "CommitTurn" in kinds(talk.quiet(20))
+
+
+def test_an_end_that_was_heard_in_mid_speech_ends_nothing() -> None:
+    talk = Talk()
+    talk.speak(600)
+    talk.quiet(100)
+    talk.text("what time is it", complete=0.5)
+    talk.speak(200)
+    assert "CommitTurn" not in kinds(talk.text("what time is it", complete=1.0))
+    assert "CommitTurn" not in kinds(talk.speak(400))
+
+
 def test_a_microphone_that_stops_sending_is_silent_by_the_clock() -> None:
     talk = Talk()
     talk.speak(600)

@@ -13,7 +13,7 @@ from typing import Any
 
 from pipeline import chain
 from pipeline.chain import LlmChain, SttChain, TtsChain
-from pipeline.contracts import Env, Tool
+from pipeline.contracts import Env, Tool, TranscriberEngine
 from pipeline.core.endpoint import Timing
 from pipeline.session import Session
 from pipeline.setup import Engines, Rules, Setup
@@ -172,6 +172,7 @@ async def open_call(
     tts: Mapping[str, Any] | None = None,
     backups: Mapping[str, str] | None = None,
     tools: Mapping[str, Tool] | None = None,
+    ears: TranscriberEngine | None = None,
     setup: Setup | None = None,
     rules: Rules | None = None,
     timing: Timing | None = None,
@@ -180,12 +181,14 @@ async def open_call(
     attach: bool = True,
 ) -> Call:
     """A session with scripted stages. `backups` names a second plug-in for a stage; `stt`, `llm` and `tts`
-    are the first one's options."""
+    are the first one's options. `ears` listens instead of the scripted recognizer."""
     given = {"stt": stt or {}, "llm": llm or {}, "tts": tts or {}}
     chains: dict[str, Any] = {}
     for stage, options in given.items():
         names = ["scripted"] + ([backups[stage]] if backups and stage in backups else [])
         chains[stage] = await chain.build(stage, names, {"scripted": options}, Env())
+    if ears is not None:
+        chains["stt"] = chain.Chain("stt", [chain.Member("ears", ears)])
     engines = Engines(
         LoudIsSpeech(),
         SttChain(chains["stt"], first_timeout_s),
