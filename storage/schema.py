@@ -96,3 +96,103 @@ requests = Table(
     Column("first_ms", Float),
     Index("requests_by_time", "time"),
 )
+
+_user = "users.id"
+
+users = Table(
+    "users",
+    metadata,
+    Column("id", String(32), primary_key=True),
+    Column("email", String(320), unique=True),
+    Column("username", String(64)),
+    Column("username_key", String(64), unique=True),  # in lower case: what two users must not share
+    Column("display_name", String(200), nullable=False, default=""),
+    Column("password_hash", Text),
+    Column("is_admin", Boolean, nullable=False, default=False),
+    Column("is_disabled", Boolean, nullable=False, default=False),
+    Column("is_verified", Boolean, nullable=False, default=False),
+    Column("phone", String(32)),
+    Column("preferences", JSON, nullable=False),
+    Column("oidc_subject", String(400), unique=True),
+    Column("created_at", String(32), nullable=False),
+    Column("updated_at", String(32), nullable=False),
+    Column("last_login_at", String(32)),
+)
+
+credentials = Table(
+    "credentials",
+    metadata,
+    Column("key_hash", String(64), primary_key=True),  # SHA-256: who reads this table can log in as nobody
+    Column("user_id", String(32), ForeignKey(_user, ondelete="CASCADE"), nullable=False),
+    Column("kind", String(16), nullable=False),  # cookie, bearer or api_key
+    Column("label", String(200), nullable=False, default=""),
+    Column("created_at", String(32), nullable=False),
+    Column("expires_at", String(32)),  # NULL: until it is revoked
+    Index("credentials_of_user", "user_id"),
+)
+
+mail_tokens = Table(
+    "mail_tokens",
+    metadata,
+    Column("key_hash", String(64), primary_key=True),
+    Column("user_id", String(32), ForeignKey(_user, ondelete="CASCADE"), nullable=False),
+    Column("purpose", String(16), nullable=False),  # verify or reset
+    Column("email", String(320), nullable=False),
+    Column("expires_at", String(32), nullable=False),
+    Index("mail_tokens_of_user", "user_id"),
+)
+
+agents = Table(
+    "agents",
+    metadata,
+    Column("id", String(32), primary_key=True),
+    Column("user_id", String(32), ForeignKey(_user, ondelete="CASCADE"), nullable=False),
+    Column("name", String(200), nullable=False),
+    Column("initial_prompt", Text, nullable=False, default=""),
+    Column("context_prompts", JSON, nullable=False),
+    Column("voice_enabled", Boolean, nullable=False, default=True),
+    Column("text_enabled", Boolean, nullable=False, default=True),
+    Column("response_type", String(16), nullable=False, default="both"),
+    Column("voice", String(200)),
+    Column("language", String(32)),
+    Column("more", JSON, nullable=False),
+    Column("created_at", String(32), nullable=False),
+    Column("updated_at", String(32), nullable=False),
+    Column("deleted_at", String(32)),  # kept, so that its old conversations stay readable
+    Index("agents_of_user", "user_id", "created_at"),
+)
+
+sessions = Table(
+    "sessions",
+    metadata,
+    Column("id", String(64), primary_key=True),
+    Column("owner", String(200)),
+    Column("user_id", String(32)),
+    Column("agent_id", String(32)),
+    Column("room_name", String(200)),
+    Column("participant", String(200)),
+    Column("participant_name", String(200)),
+    Column("mode", String(16), nullable=False, default="both"),
+    Column("session_prompt", Text),
+    Column("conversation_context", JSON, nullable=False),
+    Column("context_prompts", JSON, nullable=False),
+    Column("more", JSON, nullable=False),
+    Column("is_active", Boolean, nullable=False, default=True),
+    Column("created_at", String(32), nullable=False),
+    Column("started_at", String(32)),
+    Column("ended_at", String(32)),
+    Index("sessions_of_owner", "owner", "created_at"),
+    Index("sessions_of_room", "room_name", "created_at"),
+)
+
+shares = Table(
+    "shares",
+    metadata,
+    Column("key_hash", String(64), primary_key=True),
+    Column("session_id", String(64), nullable=False),
+    Column("user_id", String(32), ForeignKey(_user, ondelete="CASCADE"), nullable=False),
+    Column("created_at", String(32), nullable=False),
+    Column("expires_at", String(32), nullable=False),
+    Column("opened", Integer, nullable=False, default=0),
+    Index("shares_of_session", "session_id"),
+)

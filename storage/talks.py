@@ -1,0 +1,88 @@
+"""Sessions made over REST, ahead of or beside a talk: who they belong to, which room and agent, how they are.
+
+A row here is a plan and a state; what was said is in the conversation of the same id.
+"""
+
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import and_, delete, func, select, update
+
+from storage.database import Database
+from storage.schema import sessions
+from storage.times import iso
+
+Row = dict[str, Any]
+Rows = list[Row]
+
+
+class Talks:
+    """The repository of sessions."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def create(self, session_id: str, owner: str | None, **values: Any) -> Row:
+        row: Row = {
+            "id": session_id,
+            "owner": owner,
+            "conversation_context": {},
+            "context_prompts": [],
+            "more": {},
+            "is_active": True,
+            "created_at": iso(datetime.now(UTC)),
+            **values,
+        }
+        async with self._database.write() as connection:
+            await connection.execute(sessions.insert().values(**row))
+        found = await self.get(session_id)
+        assert found is not None
+        return found
+
+    async def get(self, session_id: str) -> Row | None:
+        async with self._database.read() as connection:
+            row = (
+                (await connection.execute(select(sessions).where(sessions.c.id == session_id)))
+                .mappings()
+                .first()
+            )
+            return dict(row) if row else None
+
+    async def of_room(self, room_name: str, owner: str | None = None) -> Row | None:
+        """The latest session of a room, of that owner's where one is given."""
+        where = [sessions.c.room_name == room_name]
+        if owner is not None:
+            where.append(sessions.c.owner == owner)
+        query = (
+            select(sessions).where(and_(*where)).order_by(sessions.c.created_at.desc(), sessions.c.id.desc())
+        )
+        async with self._database.read() as connection:
+            row = (await connection.execute(query.limit(1))).mappings().first()
+            return dict(row) if row else None
+
+    async def list(self, owner: str | None, limit: int = 20, offset: int = 0) -> tuple[Rows, int]:
+        """An owner's sessions (None: everybody's), latest first, and how many there are."""
+        where = [] if owner is None else [sessions.c.owner == owner]
+        async with self._database.read() as connection:
+            total = await connection.scalar(select(func.count()).select_from(sessions).where(*where))
+            query = (
+                select(sessions).where(*where).order_by(sessions.c.created_at.desc(), sessions.c.id.desc())
+            )
+            rows = (await connection.execute(query.limit(limit).offset(offset))).mappings()
+            return [dict(row) for row in rows], total or 0
+
+    async def change(self, session_id: str, **values: Any) -> Row | None:
+        async with self._database.write() as connection:
+            await connection.execute(update(sessions).where(sessions.c.id == session_id).values(**values))
+        return await self.get(session_id)
+
+    async def ended(self, session_id: str, time: str) -> None:
+        """The talk is over; the first end counts."""
+        statement = update(sessions).where(sessions.c.id == session_id, sessions.c.ended_at.is_(None))
+        async with self._database.write() as connection:
+            await connection.execute(statement.values(is_active=False, ended_at=time))
+
+    async def delete(self, session_id: str) -> bool:
+        async with self._database.write() as connection:
+            gone = await connection.execute(delete(sessions).where(sessions.c.id == session_id))
+            return bool(gone.rowcount)
