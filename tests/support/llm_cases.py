@@ -6,6 +6,7 @@ from typing import Any
 
 from pipeline import plugins
 from pipeline.contracts import Env
+from tests.support.vendors.anthropic import Anthropic
 from tests.support.vendors.case import VendorCase
 from tests.support.vendors.gemini import Gemini
 from tests.support.vendors.openai_chat import OpenAiChat, XaiChat
@@ -40,6 +41,9 @@ def vendor(case: VendorCase) -> Opening:
 
 
 VENDORS: dict[str, VendorCase] = {
+    "anthropic": VendorCase(
+        "llm", "anthropic", "ANTHROPIC_API_KEY", Anthropic, lambda fake: {"base_url": fake.url}
+    ),
     "gemini": VendorCase("llm", "gemini", "GEMINI_API_KEY", Gemini, lambda fake: {"base_url": fake.url}),
     "gemini-classic": VendorCase(
         "llm", "gemini-classic", "GEMINI_API_KEY", Gemini, lambda fake: {"base_url": fake.url}
