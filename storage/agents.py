@@ -4,7 +4,7 @@ import secrets
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import and_, func, select, update
+from sqlalchemy import ColumnElement, and_, func, select, update
 
 from storage.database import Database
 from storage.schema import agents
@@ -12,15 +12,10 @@ from storage.times import iso
 
 Row = dict[str, Any]
 Rows = list[Row]
+Conditions = list[ColumnElement[bool]]
 
-_COLUMNS = frozenset(c.name for c in agents.columns) - {
-    "id",
-    "user_id",
-    "created_at",
-    "updated_at",
-    "deleted_at",
-    "more",
-}
+_OURS = {"id", "user_id", "created_at", "updated_at", "deleted_at", "more"}
+_COLUMNS = frozenset(c.name for c in agents.columns) - _OURS
 
 
 class Agents:
@@ -47,7 +42,7 @@ class Agents:
 
     async def get(self, agent_id: str, *, user_id: str | None = None, deleted: bool = False) -> Row | None:
         """An agent; only if it is that user's, where one is given. `deleted`: also one that was deleted."""
-        where = [agents.c.id == agent_id]
+        where: Conditions = [agents.c.id == agent_id]
         if user_id is not None:
             where.append(agents.c.user_id == user_id)
         if not deleted:
@@ -58,7 +53,7 @@ class Agents:
 
     async def list(self, user_id: str | None, limit: int = 20, offset: int = 0) -> tuple[Rows, int]:
         """A user's agents (None: everybody's), oldest first, and how many there are."""
-        where = [agents.c.deleted_at.is_(None)]
+        where: Conditions = [agents.c.deleted_at.is_(None)]
         if user_id is not None:
             where.append(agents.c.user_id == user_id)
         async with self._database.read() as connection:
