@@ -304,6 +304,10 @@ class SessionWire:
     def lost(self, lost: LineLost) -> SttError | None:
         return _meaning(lost)
 
+    def leave(self) -> Sequence[Message] | None:
+        is_quiet = self._settled is not None and not self._is_open and not self._asks
+        return () if is_quiet else None
+
     def _is_still(self, silence_ms: int) -> bool:
         """Whether nothing but silence was fed since the last pause, whose `ForceEndpoint` may be on its
         way or answered."""

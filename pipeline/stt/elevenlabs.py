@@ -289,6 +289,10 @@ class SegmentWire:
         del lost  # what is wrong is said in a message before
         return None
 
+    def leave(self) -> Sequence[Message] | None:
+        is_quiet = self._settled is not None and not self._commits and not self._partial
+        return () if is_quiet else None
+
     def _is_still(self, silence_ms: int) -> bool:
         """Whether nothing but silence was fed since the last pause."""
         if self._paused_bytes is None:

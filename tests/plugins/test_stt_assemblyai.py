@@ -151,6 +151,20 @@ async def test_a_long_silence_that_the_vendor_takes_for_the_end_is_not() -> None
         assert (await spoken(engine, pcm)).text == "go forward ten meters"
 
 
+async def test_a_turn_that_ends_with_its_settled_text_leaves_the_session_to_the_next() -> None:
+    async with CASE.open() as (engine, fake):
+        for _ in range(3):
+            utterance = engine.open()
+            reader = utterance.transcripts()
+            utterance.feed(SPEECH)
+            utterance.settle(SILENCE_MS)
+            await until_settled(reader)
+            utterance.feed(bytes(100 * 32))
+            await utterance.aclose()
+        assert len(fake.seen) == 1
+        assert (await spoken(engine)).text == "go forward ten meters"
+
+
 async def test_formatted_text_is_waited_for_when_it_was_asked_for() -> None:
     async with CASE.open(format_turns=True) as (engine, fake):
         assert fake.seen == []

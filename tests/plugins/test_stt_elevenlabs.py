@@ -43,16 +43,23 @@ async def spoken(engine: Any, pcm: bytes = SPEECH, **how: Any) -> Transcript:
     return transcripts[-1]
 
 
+async def until_settled(reader: Any) -> Transcript:
+    async with asyncio.timeout(10):
+        async for transcript in reader:
+            if transcript.settled:
+                assert isinstance(transcript, Transcript)
+                return transcript
+    raise AssertionError("nothing was settled")
+
+
 async def in_two_halves(engine: Any) -> tuple[Transcript, list[Transcript]]:
     """What was settled after the first half, and all that came after it."""
     utterance = engine.open()
     reader = utterance.transcripts()
     utterance.feed(SPEECH[:HALF])
     utterance.settle(SILENCE_MS)
+    settled = await until_settled(reader)
     async with asyncio.timeout(10):
-        settled = await anext(reader)
-        while not settled.settled:
-            settled = await anext(reader)
         utterance.feed(SPEECH[HALF:])
         utterance.finish(SILENCE_MS)
         rest = [t async for t in reader]
@@ -95,15 +102,27 @@ async def test_the_final_after_a_settled_text_and_silence_commits_nothing() -> N
         reader = utterance.transcripts()
         utterance.feed(SPEECH)
         utterance.settle(SILENCE_MS)
-        settled = await asyncio.wait_for(anext(reader), 5)
-        while not settled.settled:
-            settled = await asyncio.wait_for(anext(reader), 5)
+        settled = await until_settled(reader)
         utterance.feed(bytes(200 * 32))
         utterance.finish(SILENCE_MS + 200)
         final = await anext(reader)
         assert (final.text, final.final) == (settled.text, True)
         assert commits(fake) == 1
         await utterance.aclose()
+
+
+async def test_a_turn_that_ends_with_its_settled_text_leaves_the_connection_to_the_next() -> None:
+    async with CASE.open() as (engine, fake):
+        for _ in range(3):
+            utterance = engine.open()
+            reader = utterance.transcripts()
+            utterance.feed(SPEECH)
+            utterance.settle(SILENCE_MS)
+            await until_settled(reader)
+            utterance.feed(bytes(100 * 32))
+            await utterance.aclose()
+        assert len(fake.seen) == 1
+        assert (await spoken(engine)).text == "go forward ten meters"
 
 
 @pytest.mark.parametrize("ms", [20, 240, 700, 1990])
