@@ -171,7 +171,7 @@ class Lines:
         if self._closed:
             return
         opening = self._opening.setdefault(key, [])
-        ready = sum(idle.line.is_open for idle in self._idle.get(key, ())) + len(opening)
+        ready = len(self._alive(key)) + len(opening)
         for _ in range(self._keep - ready):
             task = asyncio.get_running_loop().create_task(self._open(key))
             opening.append(task)
@@ -181,12 +181,8 @@ class Lines:
     async def take(self, key: str, *, fresh: bool = False) -> Line:
         """A line of one's own until `give_back` or `drop`; a warm one unless `fresh`. Raises the
         `ProviderError` of `connect`."""
-        waiting = self._idle.get(key)
-        while waiting and not fresh:
-            line = waiting.pop().line
-            if line.is_open:
-                return line
-            self.drop(line)
+        if not fresh and (waiting := self._alive(key)):
+            return waiting.pop().line
         opening = self._opening.get(key)
         if not opening:
             return await self._connect(key)
@@ -202,7 +198,7 @@ class Lines:
 
     def give_back(self, key: str, line: Line) -> None:
         """The line can be used by the next one: nothing is on its way on it."""
-        if self._closed or not line.is_open or len(self._idle.get(key, ())) >= self._most:
+        if self._closed or not line.is_open or len(self._alive(key)) >= self._most:
             self.drop(line)
         else:
             self._lay_down(key, _Idle(line, _now()))
@@ -233,6 +229,14 @@ class Lines:
         while self._hanging_up:
             await asyncio.gather(*self._hanging_up, return_exceptions=True)
 
+    def _alive(self, key: str) -> deque[_Idle]:
+        """Who lies idle and is still there. The dead must not take up their place."""
+        waiting = self._idle.setdefault(key, deque())
+        for idle in [idle for idle in waiting if not idle.line.is_open]:
+            waiting.remove(idle)
+            self.drop(idle.line)
+        return waiting
+
     async def _open(self, key: str) -> Line:
         return await self._connect(key)
 
@@ -255,7 +259,7 @@ class Lines:
             asyncio.get_running_loop().call_exception_handler(what)
 
     def _lay_down(self, key: str, idle: _Idle) -> None:
-        self._idle.setdefault(key, deque()).append(idle)
+        self._idle[key].append(idle)
         if self._watch is None or self._watch.done():
             self._watch = asyncio.get_running_loop().create_task(self._keep_watch())
 
@@ -267,7 +271,7 @@ class Lines:
                 await self._look_at(key)
 
     async def _look_at(self, key: str) -> None:
-        for idle in list(self._idle[key]):
+        for idle in list(self._alive(key)):
             if idle not in self._idle[key]:
                 continue  # somebody took it while another one was sent a beat
             if not idle.line.is_open or _now() - idle.since >= self._idle_s:

@@ -11,8 +11,8 @@ An utterance of ours ends where the floor says so, and may hold several of Flux'
     complete             .05 .1  .6      1.0  ─────────────> the floor ends the turn
 
 Nothing has to be asked for to settle: once a pause was announced, every message that covers the speech
-before it is settled, each with a newer opinion. `ForceEndTurn` (.../docs/flux/force-end-turn) is ignored while
-no turn is going on, so 300 ms of silence follow it: whatever tells of them is the answer.
+before it is settled, each with a newer opinion. `ForceEndTurn` (.../docs/flux/force-end-turn) is ignored
+while no turn is going on, so 300 ms of silence follow it: whatever tells of them is the answer.
 """
 
 from collections.abc import Sequence
