@@ -33,6 +33,7 @@ from pipeline.budget import Budget, Limits
 from pipeline.chain import Chain, LlmChain, SttChain, TtsChain
 from pipeline.contracts import Env, ParleyError
 from pipeline.core.endpoint import Timing
+from pipeline.duplex import Patience
 from pipeline.setup import Engines, Rules, Setup
 from pipeline.tariff import Tariff
 from server.auth import Keys
@@ -166,6 +167,8 @@ async def _engines(config: Config, stack: AsyncExitStack) -> tuple[Engines, dict
     """Build and warm every engine, the stages side by side."""
     env = Env(config.keys, config.pipeline.language)
     stages = {name: chain.build(name, s.plugin, s.options, env) for name, s in config.stages.items()}
+    if config.talks_by_itself:
+        stages["talk"] = chain.build("talk", (config.pipeline.engine,), config.talk.options, env)
     vad = plugins.build("vad", config.vad.plugin, config.vad.options_of(config.vad.plugin), env)
     turn = plugins.build("turn", config.turn.plugin, config.turn.options_of(config.turn.plugin), env)
     results = await asyncio.gather(*stages.values(), vad.warm(), turn.warm(), return_exceptions=True)
@@ -188,11 +191,14 @@ async def _engines(config: Config, stack: AsyncExitStack) -> tuple[Engines, dict
         turn,
         {tool.spec.name: tool for tool in tools.values()},
         config.tools.timeout_ms / 1000,
+        chains.get("talk"),
+        Patience(config.talk.timeout_ms / 1000, config.talk.stall_ms / 1000),
     )
     return engines, chains
 
 
 def _rules(config: Config, tariff: Tariff, budget: Budget) -> Rules:
+    before_ms = config.talk.timeout_ms if config.talks_by_itself else 0
     timing = Timing(
         start_ms=config.vad.start_ms,
         stop_ms=config.vad.stop_ms,
@@ -201,8 +207,9 @@ def _rules(config: Config, tariff: Tariff, budget: Budget) -> Rules:
         max_silence_ms=config.turn.max_silence_ms,
         barge_in_ms=config.turn.barge_in_ms,
         barge_in_words=config.turn.barge_in_words,
-        speculate=config.turn.speculate,
-        final_timeout_ms=config.stt.timeout_ms * len(config.stt.plugin) + 1000,
+        # A model that answers by itself is asked once, when the turn is over: guesses would be paid for.
+        speculate=config.turn.speculate and not config.talks_by_itself,
+        final_timeout_ms=config.stt.timeout_ms * len(config.stt.plugin) + before_ms + 1000,
     )
     pipeline = config.pipeline
     return Rules(
@@ -211,11 +218,12 @@ def _rules(config: Config, tariff: Tariff, budget: Budget) -> Rules:
 
 
 def _mark_free(chains: Mapping[str, Chain[Any]], tariff: Tariff) -> bool:
-    """Find out who costs nothing. Whether every stage has somebody who does."""
+    """Find out who costs nothing. Whether every stage has somebody who does; it stands behind a talk too."""
     for stage, members in chains.items():
         for member in members.members:
             member.free = tariff.is_free(stage, member.name, member.model)
-    return all(any(m.free for m in members.members) for members in chains.values())
+    stages = [members for stage, members in chains.items() if stage != "talk"]
+    return all(any(m.free for m in members.members) for members in stages)
 
 
 async def _follow_spending(budget: Budget, usage: Usage) -> None:

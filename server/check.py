@@ -58,6 +58,8 @@ async def check(config: Config, terminal: Terminal) -> bool:
     terminal.line(f"Configuration from {config.source}.")
     await _check_chain(report, config, "vad", (config.vad.plugin,), config.vad)
     await _check_chain(report, config, "turn", (config.turn.plugin,), config.turn)
+    if config.talks_by_itself:
+        await _check_chain(report, config, "talk", (config.pipeline.engine,), config.talk)
     for kind, stage in config.stages.items():
         await _check_chain(report, config, kind, stage.plugin, stage)
     for name in config.tools.enabled:

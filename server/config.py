@@ -313,6 +313,7 @@ def _is_network(text: str) -> bool:
 
 def _check_plugins(config: Config, reader: _Reader) -> None:
     """Every plug-in named exists and takes the options it was given."""
+    _check_engine(config, reader)
     chains = {kind: stage.plugin for kind, stage in config.stages.items()}
     chains |= {"vad": (config.vad.plugin,), "turn": (config.turn.plugin,), "tools": config.tools.enabled}
     for kind, chain in chains.items():
@@ -323,6 +324,20 @@ def _check_plugins(config: Config, reader: _Reader) -> None:
                 plugins.options(kind, name, getattr(config, kind).options_of(name))
             except PluginError as error:
                 raise ConfigError(f"{where}: {error}") from error
+
+
+def _check_engine(config: Config, reader: _Reader) -> None:
+    name = config.pipeline.engine
+    if not config.talks_by_itself:
+        return
+    where = reader.where.get(("pipeline", "engine"), "[pipeline] engine")
+    known = ("stages", *plugins.names("talk"))
+    if name not in known and ":" not in name:
+        raise ConfigError(f"{where} = {name!r} is unknown; {_meant(name, known)}")
+    try:
+        plugins.options("talk", name, config.talk.options_of(name))
+    except PluginError as error:
+        raise ConfigError(f"{where}: {error}") from error
 
 
 def _fit_silences(config: Config, reader: _Reader) -> Config:

@@ -55,6 +55,7 @@ class Server:
 class Pipeline:
     """How a session talks unless the client or the agent says otherwise."""
 
+    engine: str = "stages"
     mode: Literal["open-mic", "hold-to-talk"] = "open-mic"
     greeting: str = "Hello! How can I help?"
     system_prompt: str = SYSTEM_PROMPT
@@ -116,6 +117,19 @@ class StreamingStage(Stage):
     """A stage whose answer comes in pieces: `timeout_ms` for the first, `stall_ms` between the others."""
 
     stall_ms: Timeout = 5000
+
+
+@dataclass(frozen=True, slots=True)
+class Talk:
+    """One model for speech to speech, when `pipeline.engine` names one: how long it is waited for."""
+
+    timeout_ms: Timeout = 5000
+    stall_ms: Timeout = 5000
+    options: Options = field(default_factory=dict)
+
+    def options_of(self, name: str) -> Mapping[str, Any]:
+        """The settings of one plug-in."""
+        return self.options.get(name, {})
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,6 +216,7 @@ class Config:
     stt: Stage = Stage(("faster-whisper", "pocketsphinx"), 3000)
     llm: StreamingStage = StreamingStage(("rules",), 8000, stall_ms=5000)
     tts: StreamingStage = StreamingStage(("espeak",), 4000, stall_ms=3000)
+    talk: Talk = field(default_factory=Talk)
     tools: Tools = field(default_factory=Tools)
     storage: Storage = field(default_factory=Storage)
     accounts: Accounts = field(default_factory=Accounts)
@@ -213,6 +228,11 @@ class Config:
     source: str = "the shipped defaults"
     """Which file was read, for messages."""
     cwd: Path = field(default_factory=Path)
+
+    @property
+    def talks_by_itself(self) -> bool:
+        """One model hears and speaks; the three stages stand behind it."""
+        return self.pipeline.engine != "stages"
 
     @property
     def stages(self) -> Mapping[str, Stage]:
