@@ -273,8 +273,5 @@ class _Context:
 
 
 def _read(message: Message) -> dict[str, Any]:
-    try:
-        said = json.loads(message)
-    except ValueError as error:
-        raise TtsError(f"{WHO} sent something that is no JSON") from error
+    said = json.loads(message)
     return said if isinstance(said, dict) else {}

@@ -96,8 +96,15 @@ class Contexts:
         for message in wire.begin():
             await line.send(message)
         while not wire.ended:
-            for piece in wire.heard(await line.receive()):
+            for piece in self._understand(wire, await line.receive()):
                 inbox.put_nowait(piece)
+
+    def _understand(self, wire: Wire, message: Message) -> Sequence[Piece]:
+        try:
+            return wire.heard(message)
+        except (ValueError, TypeError, LookupError, AttributeError) as error:
+            # A message of another shape than documented is the vendor's fault: the next voice takes over.
+            raise TtsError(f"{self._who} sent what makes no sense: {error!r}") from error
 
     def _failure(self, wire: Wire, talking: "asyncio.Task[None]") -> Exception | None:
         if talking.cancelled():
@@ -127,7 +134,7 @@ class Contexts:
                     await line.send(message)
                 while not wire.ended:
                     with suppress(TtsError):  # nobody is there to be told
-                        wire.heard(await line.receive())
+                        self._understand(wire, await line.receive())
         except (LineLost, TimeoutError):
             self._drop(line)
         except BaseException:

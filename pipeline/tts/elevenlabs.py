@@ -47,6 +47,7 @@ SLOWEST, FASTEST = 0.7, 1.2  # RealtimeVoiceSettings.speed
 INACTIVITY_S = 180
 """The longest that ElevenLabs lets a quiet socket live; ours hang up after a minute."""
 MOST_LINES = 8
+MOST_PAGES = 10
 MOST_REPLIES = 64
 KEEP_ALIVE_S = 60.0
 NO_RETRIES = {"max_retries": 0}  # trying again is the chain's business
@@ -247,6 +248,8 @@ class ElevenLabs:
                         yield word
         except self._errors as error:
             raise self._failure(error) from error
+        except (ValueError, TypeError, AttributeError) as error:  # a piece of another shape than documented
+            raise TtsError(f"{WHO} sent what makes no sense: {error!r}") from error
         letters.finish()
         for word in words.finish(samples.ms):
             yield word
@@ -304,7 +307,7 @@ class ElevenLabs:
         found: list[VoiceInfo] = []
         page: dict[str, Any] = {}
         try:
-            while True:
+            for _ in range(MOST_PAGES):
                 asking = self._client.voices.search(page_size=100, request_options=NO_RETRIES, **page)
                 answer = await self._ask(asking)
                 found += [_voice_info(v) for v in answer.voices or ()]

@@ -161,8 +161,5 @@ def is_unknown_voice(words: str) -> bool:
 
 
 def _read(message: Message) -> dict[str, Any]:
-    try:
-        said = json.loads(message)
-    except ValueError as error:
-        raise TtsError(f"{WHO} sent something that is no JSON") from error
+    said = json.loads(message)
     return said if isinstance(said, dict) else {}

@@ -89,12 +89,17 @@ class ElevenLabsTts(Voice):
 
     async def _models(self, request: Request) -> Response:
         await self.see(request)
+        self._connected(request)
         if (denied := self._denied(request)) is not None:
             return denied
         speaking = [{"model_id": m, "name": m, "can_do_text_to_speech": True} for m in MODELS]
         return JSONResponse(
             [*speaking, {"model_id": "eleven_english_sts_v2", "can_do_text_to_speech": False}]
         )
+
+    def _connected(self, request: Request) -> None:
+        assert request.client is not None
+        self.connections.add(request.client.port)
 
     def _denied(self, request: Request) -> Response | None:
         if request.headers.get("xi-api-key") == KEY:
@@ -103,6 +108,7 @@ class ElevenLabsTts(Voice):
 
     async def _stream(self, request: Request) -> Response:
         seen = await self.see(request)
+        self._connected(request)
         trouble = self.trouble()
         if trouble.status and trouble.after is None:
             return refusal(trouble, {"detail": {"status": "made_up", "message": trouble.message}})
