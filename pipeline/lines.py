@@ -259,7 +259,7 @@ class Lines:
             asyncio.get_running_loop().call_exception_handler(what)
 
     def _lay_down(self, key: str, idle: _Idle) -> None:
-        self._idle[key].append(idle)
+        self._idle.setdefault(key, deque()).append(idle)
         if self._watch is None or self._watch.done():
             self._watch = asyncio.get_running_loop().create_task(self._keep_watch())
 
@@ -269,6 +269,8 @@ class Lines:
             await asyncio.sleep(self._beat_s if self._beat is not None else min(5.0, self._idle_s / 2))
             for key in list(self._idle):
                 await self._look_at(key)
+                if not self._idle[key]:
+                    del self._idle[key]
 
     async def _look_at(self, key: str) -> None:
         for idle in list(self._alive(key)):

@@ -76,6 +76,8 @@ class LiveUtterance:
         """What was asked for, and after how many bytes of audio."""
         self._wake = asyncio.Event()
         self._task = asyncio.get_running_loop().create_task(self._run())
+        # Not at the end of `_run`: a task that is cancelled at once does not even begin.
+        self._task.add_done_callback(lambda _: self._outlet.close_after_all())
         lines.adopt(self._task)
 
     def feed(self, pcm: bytes) -> None:
@@ -113,8 +115,6 @@ class LiveUtterance:
             self._outlet.fail(SttError(str(error), error.kind, retry_after_s=error.retry_after_s))
         except LineLost as lost:
             self._outlet.fail(vendor.unreachable(SttError, self._who, lost))
-        finally:
-            self._outlet.close_after_all()
 
     async def _try(self) -> None:
         for left in reversed(range(LINES_PER_UTTERANCE)):
