@@ -13,8 +13,9 @@ from typing import Any
 
 from pipeline import chain
 from pipeline.chain import LlmChain, SttChain, TtsChain
-from pipeline.contracts import Env, Tool, TranscriberEngine
+from pipeline.contracts import Env, TalkEngine, Tool, TranscriberEngine
 from pipeline.core.endpoint import Timing
+from pipeline.duplex import Patience
 from pipeline.session import Session
 from pipeline.setup import Engines, Rules, Setup
 from pipeline.turn import words
@@ -165,11 +166,21 @@ class Call:
             self._reader.cancel()
 
 
+async def _talk_chain(talk: Mapping[str, Any] | TalkEngine | None) -> chain.Chain[TalkEngine] | None:
+    if talk is None:
+        return None
+    if isinstance(talk, Mapping):
+        built: chain.Chain[TalkEngine] = await chain.build("talk", ["scripted"], {"scripted": talk}, Env())
+        return built
+    return chain.Chain("talk", [chain.Member("vendor", talk)])
+
+
 async def open_call(
     *,
     stt: Mapping[str, Any] | None = None,
     llm: Mapping[str, Any] | None = None,
     tts: Mapping[str, Any] | None = None,
+    talk: Mapping[str, Any] | TalkEngine | None = None,
     backups: Mapping[str, str] | None = None,
     tools: Mapping[str, Tool] | None = None,
     ears: TranscriberEngine | None = None,
@@ -181,7 +192,8 @@ async def open_call(
     attach: bool = True,
 ) -> Call:
     """A session with scripted stages. `backups` names a second plug-in for a stage; `stt`, `llm` and `tts`
-    are the first one's options. `ears` listens instead of the scripted recognizer."""
+    are the first one's options. `ears` listens instead of the scripted recognizer. `talk` is one model for
+    speech to speech, or the options of the scripted one; it makes no guesses."""
     given = {"stt": stt or {}, "llm": llm or {}, "tts": tts or {}}
     chains: dict[str, Any] = {}
     for stage, options in given.items():
@@ -197,7 +209,11 @@ async def open_call(
         words.create(words.Options(), Env()),
         tools or {},
         2.0,
+        await _talk_chain(talk),
+        Patience(first_timeout_s, stall_s),
     )
+    if talk is not None:
+        timing = replace(timing or Timing(), speculate=False)
     loop = asyncio.get_running_loop()
     zero = loop.time()
     recorder = MemoryRecorder()
