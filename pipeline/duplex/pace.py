@@ -33,6 +33,7 @@ class Pace:
         end = start + len(self._reply.text[start:end].rstrip())
         if end == start:
             return
+        start = marks[-1].end if marks else start  # with the space before it
         begins = marks[-1].end_ms if marks else 0.0
         mark = Mark(start, end, begins, begins + (end - start) * 1000 / GUESSED_CHARS_PER_S)
         self._reply.said.add(mark)
