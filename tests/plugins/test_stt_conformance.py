@@ -80,6 +80,8 @@ def test_every_plug_in_has_a_case(name: str) -> None:
 
 
 async def test_partials_come_while_speaking_then_exactly_one_final(case: Case, engine: Any) -> None:
+    if not case.partials:
+        pytest.skip("says nothing before a pause, and its page says so")
     utterance = engine.open()
     reader = utterance.transcripts()
     feed(utterance, SPEECH)

@@ -13,6 +13,7 @@ from tests.support.vendors.assemblyai import AssemblyAi
 from tests.support.vendors.case import VendorCase
 from tests.support.vendors.deepgram_listen import DeepgramListen
 from tests.support.vendors.elevenlabs_scribe import Scribe
+from tests.support.vendors.openai_transcribe import OpenAiTranscribe
 
 Opening = Callable[[Path], AbstractAsyncContextManager[Any]]
 
@@ -23,6 +24,8 @@ class Case:
 
     open: Opening
     hears: str | None = None
+    partials: bool = True
+    """Whether text comes while one speaks."""
 
 
 def local(name: str, **values: Any) -> Opening:
@@ -77,6 +80,12 @@ def _elevenlabs(**more: Any) -> VendorCase:
     )
 
 
+def _openai(**more: Any) -> VendorCase:
+    return VendorCase(
+        "stt", "openai", "OPENAI_API_KEY", OpenAiTranscribe, lambda v: {"base_url": f"{v.url}/v1"}, more
+    )
+
+
 VENDORS: dict[str, VendorCase] = {
     "assemblyai": VendorCase(
         "stt", "assemblyai", "ASSEMBLYAI_API_KEY", AssemblyAi, lambda v: {"base_url": v.ws_url}
@@ -85,6 +94,10 @@ VENDORS: dict[str, VendorCase] = {
     "deepgram flux": _deepgram(model="flux-general-en"),
     "elevenlabs": _elevenlabs(),
     "elevenlabs with-times": _elevenlabs(word_times=True),
+    "openai": _openai(mode="realtime"),
+    "openai committed": _openai(mode="realtime", model="gpt-4o-transcribe"),
+    "openai rest": _openai(model="whisper-1", partial_every_ms=500),
+    "openai rest-streamed": _openai(model="gpt-4o-mini-transcribe", partial_every_ms=500),
 }
 """Vendors' plug-ins; one may be in it more than once, as "plug-in variant". The fakes hear `sound.WORDS`."""
 
@@ -94,12 +107,18 @@ UNKNOWN_MODEL: dict[str, dict[str, str]] = {
 }
 """Options that name a model which the vendor does not have."""
 
-ONE_SHOT: frozenset[str] = frozenset()
+ONE_SHOT: frozenset[str] = frozenset({"openai rest", "openai rest-streamed"})
 """Those that send the whole utterance in one request at its end: they have no line that could be lost."""
+
+LATE: frozenset[str] = frozenset({"openai committed"})
+"""Those that say nothing before a pause."""
 
 CASES: dict[str, Case] = {
     "scripted": Case(local("scripted", text=["go forward ten meters"], final_ms=20), "go forward ten meters"),
     "pocketsphinx": Case(local("pocketsphinx", workers=1), "go forward ten meters"),
     "faster-whisper": Case(_tiny_whisper),
-    **{name: Case(remote(case), "go forward ten meters") for name, case in VENDORS.items()},
+    **{
+        name: Case(remote(case), "go forward ten meters", partials=name not in LATE)
+        for name, case in VENDORS.items()
+    },
 }

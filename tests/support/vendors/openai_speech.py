@@ -20,6 +20,7 @@ MODELS = ("gpt-4o-mini-tts", "tts-1", "tts-1-hd")
 VOICES_OF_TTS_1 = ("alloy", "ash", "coral", "echo", "fable", "nova", "onyx", "sage", "shimmer")
 VOICES = (*VOICES_OF_TTS_1, "ballad", "verse", "marin", "cedar")
 LONGEST = 4096
+SOUND = "audio/pcm"
 KINDS = {
     401: ("invalid_request_error", "invalid_api_key"),
     403: ("request_forbidden", "unsupported_country_region_territory"),
@@ -91,7 +92,7 @@ class OpenAiSpeech(Voice):
         if problem is not None:
             return problem
         self.said.append(seen.json["input"])
-        return StreamingResponse(self._sound(seen, trouble), media_type="audio/pcm")
+        return StreamingResponse(self._sound(seen, trouble), media_type=SOUND)
 
     def _problem(self, asked: dict[str, Any]) -> Response | None:
         model = asked.get("model")
