@@ -142,7 +142,7 @@ async def test_barge_in_cuts_the_models_memory_to_what_was_heard() -> None:
     assert told(call, "cut") == [("cut", 1, interrupted["heard_ms"], interrupted["heard_text"])]
     await call.quiet(3000)
     assert call.last("response.begin")["turn"] == 2
-    assert told(call, "finish")[0][3] == 400 + 500  # all of it, also what was said before the decision
+    assert told(call, "finish")[0][3] == 300 + 400 + 500  # all of it, with what was said before the decision
     await call.end()
     assert call.recorder.messages[1]["heard"] == interrupted["heard_text"]
 
@@ -296,7 +296,7 @@ async def test_an_answer_without_sound_is_spoken_by_the_voice() -> None:
 
 async def test_a_socket_that_dies_in_mid_reply_ends_the_sentence_honestly() -> None:
     call = await open_call(talk={"fail": "die", "die_words": 3}, llm=STAGES)
-    await turn(call, 8000)
+    await turn(call, 3200)
     said = str(call.last("agent_response")["text"])
     assert said == "I can help  I am sorry, I have lost my thread there."
     rest = said.removeprefix("I can help")
