@@ -36,20 +36,28 @@ from pipeline.core.endpoint import Timing
 from pipeline.duplex import Patience
 from pipeline.setup import Engines, Rules, Setup
 from pipeline.tariff import Tariff
-from server.auth import Keys
+from server.api import Gate
+from server.auth import Identity, Keys
 from server.config import Config
 from server.headers import SecurityHeaders
+from server.limits import Limiter
+from server.parts import Parts
+from server.passwords import Hashes
 from server.prices import tariff as tariff_of
 from server.routes import conversations, operations, pages
 from server.routes.answers import problem
 from server.sessions import Sessions
 from server.sockets import Sockets
 from server.workers import Place, listen, supervise
+from storage.accounts import Accounts
+from storage.agents import Agents
 from storage.archive import Archive
 from storage.conversations import Conversations
-from storage.database import open_database
+from storage.credentials import Credentials
+from storage.database import Database, open_database
 from storage.ids import new_session_id
 from storage.settings import Settings
+from storage.talks import Talks
 from storage.usage import Usage
 
 log = logging.getLogger(__name__)
@@ -133,34 +141,66 @@ async def running(config: Config, place: Place = ALONE) -> AsyncIterator[App]:
             stack.push_async_callback(_stop, following)
         purging = asyncio.create_task(_purge_forever(config, archive))
         stack.push_async_callback(_stop, purging)
+        hashes = Hashes()
+        stack.callback(hashes.close)
+        await hashes.warm()
         keys = Keys(secret, place.index)
-        yield _app(config, place, sessions, archive, Conversations(database), keys, chains, engines.tts)
+        yield _app(_parts(config, database, archive, sessions, engines, chains, keys, hashes), place)
 
 
-def _app(
+def _parts(
     config: Config,
-    place: Place,
-    sessions: Sessions,
+    database: Database,
     archive: Archive,
-    repository: Conversations,
-    keys: Keys,
+    sessions: Sessions,
+    engines: Engines,
     chains: Mapping[str, Chain[Any]],
-    tts: TtsChain,
-) -> App:
-    secure = config.server.public_url.startswith("https://")
+    keys: Keys,
+    hashes: Hashes,
+) -> Parts:
+    accounts, credentials, limiter = Accounts(database), Credentials(database), Limiter()
+    identity = Identity(keys, accounts, credentials)
+    server = config.server
+    return Parts(
+        config,
+        sessions,
+        engines,
+        chains,
+        archive,
+        Conversations(database),
+        accounts,
+        credentials,
+        Agents(database),
+        Talks(database),
+        Usage(database),
+        keys,
+        identity,
+        hashes,
+        limiter,
+        Gate(identity, limiter, config.accounts.guests, server.allowed_origins, server.public_url),
+    )
+
+
+def _app(parts: Parts, place: Place) -> App:
+    config = parts.config
     routes: list[BaseRoute] = [
-        *operations.routes(sessions, chains, config.vad.plugin, config.turn.plugin, tts, version("parley")),
-        *conversations.routes(archive, repository, keys),
-        *pages.routes(keys, secure=secure),
+        *operations.routes(parts, version("parley")),
+        *conversations.routes(parts),
+        *pages.routes(parts),
     ]
     http = SecurityHeaders(
-        Starlette(routes=routes, exception_handlers={HTTPException: problem}), secure=secure
+        Starlette(routes=routes, exception_handlers={HTTPException: problem}), secure=parts.secure
     )
     server = config.server
     sockets = Sockets(
-        sessions, keys, place, server.allowed_origins, server.public_url, guests=config.accounts.guests
+        parts.sessions,
+        parts.keys,
+        place,
+        server.allowed_origins,
+        server.public_url,
+        guests=config.accounts.guests,
     )
-    return App(config, sessions, archive, sockets, http, routes)
+    return App(config, parts.sessions, parts.archive, sockets, http, routes)
 
 
 async def _engines(config: Config, stack: AsyncExitStack) -> tuple[Engines, dict[str, Chain[Any]]]:

@@ -1,22 +1,35 @@
-"""Who is asking: a principal from the cookie of an HTTP request or a WebSocket handshake, and who may.
+"""Who is asking: a principal from an HTTP request or a WebSocket handshake, and which pages may ask.
 
-So far there are guests only: the page gives its visitor a signed cookie, so that the visitor's own talks can
-be listed to him and to nobody else. Works on bare ASGI scopes, so sockets and requests are asked alike.
+    Authorization: Bearer …   a program's login or API key, or a room's token
+    cookie parley_login       a browser's login
+    cookie parley_guest       a visitor: so that his own talks can be listed to him and to nobody else
+
+Every login is signed, which turns away made-up ones without a look into the database, and has a row there,
+so that a logout or a new password ends it. Works on bare ASGI scopes: sockets and requests are asked alike.
 """
 
 import secrets
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from http.cookies import CookieError, SimpleCookie
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import urlsplit
 
 from itsdangerous import BadSignature, URLSafeSerializer
+
+from storage.accounts import Accounts, User
+from storage.credentials import Credentials
 
 Scope = Mapping[str, Any]
 
 GUEST_COOKIE = "parley_guest"
 GUEST_COOKIE_S = 400 * 24 * 3600  # as long as browsers keep one at most
+LOGIN_COOKIE = "parley_login"
+API_KEY_PREFIX = "pk-"
+
+
+Via = Literal["", "guest", "cookie", "bearer", "token"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,10 +37,42 @@ class Principal:
     """Who is asking. `owner` is the key that their talks are stored under; "" for a stranger."""
 
     owner: str = ""
+    user: User | None = None
+    via: Via = ""
+    """How they showed who they are."""
+    key: str = ""
+    """Of the login that was shown: what a logout revokes."""
+    session_id: str = ""
+    """With a room's token: the one session that it opens."""
+    participant: str = ""
+    is_wrong: bool = False
+    """They showed something that is not good (any more)."""
 
     @property
     def known(self) -> bool:
         return bool(self.owner)
+
+    def may_see(self, session_id: str, owner: str | None, user_id: str | None) -> bool:
+        """Whether a conversation is theirs to see. A guest's is everybody's who knows its id; a user's is
+        the user's, an administrator's, and whose room token opens it."""
+        if user_id is None or self.session_id == session_id:
+            return True
+        me = self.user
+        return me is not None and (me.id == user_id or self.owner == owner or me.is_admin)
+
+
+@dataclass(frozen=True, slots=True)
+class RoomToken:
+    """What a room's token says."""
+
+    session_id: str
+    participant: str
+    expires_at: int
+    """Unix seconds: until then it opens the session, and from then on it only goes on with it."""
+
+    @property
+    def is_late(self) -> bool:
+        return time.time() > self.expires_at
 
 
 class Keys:
@@ -36,20 +81,48 @@ class Keys:
     def __init__(self, secret: str, worker: int = 0) -> None:
         self._worker = worker
         self._guest = URLSafeSerializer(secret, salt="guest-cookie")
+        self._login = URLSafeSerializer(secret, salt="login")
+        self._room = URLSafeSerializer(secret, salt="room-token")
         self._resume = URLSafeSerializer(secret, salt="resume-token")
 
     def new_guest_cookie(self) -> str:
         return str(self._guest.dumps(secrets.token_urlsafe(18)))
 
-    def principal(self, scope: Scope) -> Principal:
+    def guest(self, scope: Scope) -> Principal:
         """The guest whose cookie came along, or a stranger. A forged cookie is a stranger's."""
         cookie = cookies(scope).get(GUEST_COOKIE)
         if cookie is None:
             return Principal()
         try:
-            return Principal(f"guest:{self._guest.loads(cookie)}")
+            return Principal(f"guest:{self._guest.loads(cookie)}", via="guest")
         except BadSignature:
             return Principal()
+
+    def login_token(self, key: str) -> str:
+        """What a browser or a program carries; `key` is the credential's."""
+        return str(self._login.dumps(key))
+
+    def api_key(self, key: str) -> str:
+        """The same, in the form that OpenAI's clients expect of a key."""
+        return API_KEY_PREFIX + self.login_token(key)
+
+    def read_login_token(self, token: str) -> str | None:
+        """The credential's key, or None for a token that is not ours."""
+        try:
+            return str(self._login.loads(token.removeprefix(API_KEY_PREFIX)))
+        except BadSignature:
+            return None
+
+    def room_token(self, session_id: str, participant: str, lifetime_s: int) -> str:
+        """Opens one session, for `lifetime_s`; then it still goes on with it."""
+        return str(self._room.dumps([session_id, participant, int(time.time()) + lifetime_s]))
+
+    def read_room_token(self, token: str) -> RoomToken | None:
+        try:
+            session_id, participant, expires_at = self._room.loads(token)
+            return RoomToken(str(session_id), str(participant), int(expires_at))
+        except (BadSignature, ValueError, TypeError):
+            return None
 
     def resume_token(self, session_id: str) -> str:
         """Opens `/ws/voice?resume=…`. Names the worker whose session it is."""
@@ -62,6 +135,42 @@ class Keys:
         except (BadSignature, ValueError, TypeError):
             return None
         return str(session_id), int(worker)
+
+
+class Identity:
+    """Finds out who is asking."""
+
+    def __init__(self, keys: Keys, accounts: Accounts, credentials: Credentials) -> None:
+        self._keys, self._accounts, self._credentials = keys, accounts, credentials
+
+    async def of(self, scope: Scope, token: str = "") -> Principal:
+        """The principal of a request or handshake; `token` is one that came some other way, as in a query.
+
+        What a bearer shows counts alone: a wrong one is not made up for by a cookie.
+        """
+        scheme, _, bearer = header(scope, b"authorization").partition(" ")
+        if not token and scheme.lower() == "bearer":
+            token = bearer.strip()
+        if token:
+            return await self._of_token(token)
+        cookie = cookies(scope).get(LOGIN_COOKIE)
+        if cookie and (key := self._keys.read_login_token(cookie)) is not None:
+            found = await self._of_login(key, "cookie")
+            if found is not None:
+                return found
+        return self._keys.guest(scope)
+
+    async def _of_token(self, token: str) -> Principal:
+        if (room := self._keys.read_room_token(token)) is not None:
+            return Principal(via="token", session_id=room.session_id, participant=room.participant)
+        key = self._keys.read_login_token(token)
+        found = await self._of_login(key, "bearer") if key is not None else None
+        return found or Principal(is_wrong=True)
+
+    async def _of_login(self, key: str, via: Via) -> Principal | None:
+        user_id = await self._credentials.user_of(key)
+        user = await self._accounts.get(user_id) if user_id else None
+        return Principal(user.owner, user, via, key) if user else None
 
 
 def header(scope: Scope, name: bytes) -> str:
@@ -93,6 +202,16 @@ def origin_allowed(scope: Scope, allowed: Sequence[str], public_url: str) -> boo
     if public_url and _same(asked.scheme, asked.netloc, *_parts(public_url)):
         return True
     return asked.netloc != "" and asked.netloc == header(scope, b"host")
+
+
+def from_our_pages(scope: Scope, allowed: Sequence[str], public_url: str) -> bool:
+    """Whether a request with a cookie was sent by a page that may: Sec-Fetch-Site says so in every browser
+    of today, Origin in those before. A program that sends neither has no other people's cookies."""
+    if header(scope, b"sec-fetch-site") in ("same-origin", "none"):
+        return True
+    if header(scope, b"sec-fetch-site") and not header(scope, b"origin"):
+        return False
+    return origin_allowed(scope, allowed, public_url)
 
 
 def _parts(url: str) -> tuple[str, str]:

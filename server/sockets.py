@@ -82,7 +82,7 @@ class Sockets:
             query = {k: v[-1] for k, v in parse_qs(scope["query_string"].decode("latin-1")).items()}
             wanted = self._wanted(match, query)
             if wanted is None:
-                session = self._new(query, self._keys.principal(scope))
+                session = self._new(query, self._keys.guest(scope))
             elif found := self._sessions.get(wanted.session_id):
                 session = found
             elif not forwarded and await forward(self._place, wanted.worker, scope, receive, send):

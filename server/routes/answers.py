@@ -1,13 +1,27 @@
-"""What routes have in common: JSON errors, list limits, names from outside."""
+"""What routes have in common: JSON errors, list limits."""
 
 from typing import Any
 
+from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 MOST_ITEMS = 100
 FEW_ITEMS = 20
+
+
+class Paging(BaseModel):
+    """Which part of a list."""
+
+    limit: int = Field(FEW_ITEMS, ge=1, le=MOST_ITEMS)
+    offset: int = Field(0, ge=0, le=10**9)
+
+
+class Problem(BaseModel):
+    """Every error."""
+
+    detail: str
 
 
 def problem(_request: Request, error: Exception) -> Response:
@@ -18,20 +32,6 @@ def problem(_request: Request, error: Exception) -> Response:
 
 def not_found(what: str = "There is nothing here.") -> HTTPException:
     return HTTPException(404, what)
-
-
-def page(request: Request) -> tuple[int, int]:
-    """(limit, offset) of a list. Raises 422."""
-    return _number(request, "limit", FEW_ITEMS, 1, MOST_ITEMS), _number(request, "offset", 0, 0, 10**9)
-
-
-def _number(request: Request, name: str, default: int, least: int, most: int) -> int:
-    text = request.query_params.get(name)
-    if text is None:
-        return default
-    if not text.isascii() or not text.isdigit() or not least <= int(text) <= most:
-        raise HTTPException(422, f"{name} must be a whole number from {least} to {most}.")
-    return int(text)
 
 
 def items(found: list[dict[str, Any]], total: int) -> JSONResponse:

@@ -2,25 +2,51 @@
 
 import resource
 import time
-from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
-from starlette.requests import Request
+from pydantic import BaseModel
 from starlette.responses import JSONResponse, Response
-from starlette.routing import Route
+from starlette.routing import BaseRoute
 
-from pipeline.chain import Chain, TtsChain
+from server.api import Call, Endpoint
+from server.parts import Parts
 from server.routes.answers import items
-from server.sessions import Sessions
 
 
-def routes(
-    sessions: Sessions, chains: Mapping[str, Chain[Any]], vad: str, turn: str, tts: TtsChain, version: str
-) -> list[Route]:
+class Health(BaseModel, extra="allow"):
+    """How the server is."""
+
+    status: Literal["ok", "degraded", "draining"]
+    version: str
+    uptime_seconds: float
+    sessions: int
+    sessions_attached: int
+    session_tasks: int
+    memory_mb: float
+    stages: dict[str, dict[str, Any]]
+
+
+class Voice(BaseModel):
+    """A voice to choose."""
+
+    id: str
+    name: str
+    language: str
+    gender: str
+
+
+class Voices(BaseModel):
+    items: list[Voice]
+    total: int
+
+
+def routes(parts: Parts, version: str) -> list[BaseRoute]:
     """`/health` and `/api/voices`."""
     started = time.monotonic()
+    sessions, chains, tts = parts.sessions, parts.chains, parts.engines.tts
+    vad, turn = parts.config.vad.plugin, parts.config.turn.plugin
 
-    async def health(_request: Request) -> Response:
+    async def health(_call: Call) -> Response:
         stages = {stage: chain.state() for stage, chain in chains.items()}
         stages["vad"] = {"plugin": vad, "state": "ok"}
         stages["turn"] = {"plugin": turn, "state": "ok"}
@@ -41,10 +67,18 @@ def routes(
             503 if status == "draining" else 200,
         )
 
-    async def voices(_request: Request) -> Response:
+    async def voices(_call: Call) -> Response:
         found = [
             {"id": v.id, "name": v.name, "language": v.language, "gender": v.gender} for v in tts.voices()
         ]
         return items(found, len(found))
 
-    return [Route("/health", health), Route("/api/voices", voices)]
+    def get(path: str, handler: Any, summary: str, **more: Any) -> Endpoint:
+        return Endpoint("GET", path, handler, summary, "Operations", "nobody", **more)
+
+    return parts.gate.routes(
+        [
+            get("/health", health, "How the server is", answers=Health, errors=(503,)),
+            get("/api/voices", voices, "The voices to choose from", answers=Voices),
+        ]
+    )

@@ -7,24 +7,25 @@ from starlette.responses import FileResponse, RedirectResponse, Response
 from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 
-from server.auth import GUEST_COOKIE, GUEST_COOKIE_S, Keys
+from server.auth import GUEST_COOKIE, GUEST_COOKIE_S
+from server.parts import Parts
 
 STATIC = Path(__file__).resolve().parents[2] / "static"
 
 
-def routes(keys: Keys, *, secure: bool) -> list[BaseRoute]:
-    """`/`, `/chat` and `/static`. `secure`: the public URL is https, and the cookie stays there."""
+def routes(parts: Parts) -> list[BaseRoute]:
+    """`/`, `/chat` and `/static`."""
 
     async def talk(request: Request) -> Response:
         response = FileResponse(STATIC / "index.html", headers={"Cache-Control": "no-cache"})
-        if not keys.principal(request.scope).known:
+        if not parts.keys.guest(request.scope).known:
             response.set_cookie(
                 GUEST_COOKIE,
-                keys.new_guest_cookie(),
+                parts.keys.new_guest_cookie(),
                 max_age=GUEST_COOKIE_S,
                 httponly=True,
                 samesite="lax",
-                secure=secure,
+                secure=parts.secure,
             )
         return response
 

@@ -1,0 +1,48 @@
+"""What route modules may use: the application's parts, handed to each of them as one value."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pipeline.chain import Chain
+from pipeline.setup import Engines
+from server.api import Gate
+from server.auth import Identity, Keys
+from server.config import Config
+from server.limits import Limiter
+from server.passwords import Hashes
+from server.sessions import Sessions
+from storage.accounts import Accounts
+from storage.agents import Agents
+from storage.archive import Archive
+from storage.conversations import Conversations
+from storage.credentials import Credentials
+from storage.talks import Talks
+from storage.usage import Usage
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """Everything there is one of. Made by `server.app`."""
+
+    config: Config
+    sessions: Sessions
+    engines: Engines
+    chains: Mapping[str, Chain[Any]]
+    archive: Archive
+    conversations: Conversations
+    accounts: Accounts
+    credentials: Credentials
+    agents: Agents
+    talks: Talks
+    usage: Usage
+    keys: Keys
+    identity: Identity
+    hashes: Hashes
+    limiter: Limiter
+    gate: Gate
+
+    @property
+    def secure(self) -> bool:
+        """People come by https."""
+        return self.config.server.public_url.startswith("https://")
