@@ -37,7 +37,7 @@ async def spoken(engine: Any, pcm: bytes = SPEECH, **how: Any) -> Transcript:
     utterance.feed(pcm)
     async with asyncio.timeout(10):
         async for transcript in reader:
-            if len(transcript.text.split()) == 4 or transcript.final:
+            if len(transcript.text.split()) >= 4 or transcript.final:
                 break
         utterance.finish(SILENCE_MS)
         transcripts = [t async for t in reader]
