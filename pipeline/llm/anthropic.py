@@ -180,13 +180,16 @@ class AnthropicResponder:
 
     async def _ask(self, prompt: Prompt) -> Any:
         """The open stream of an answer. Raises `LlmError`."""
-        body = {"model": self.model, "max_tokens": self._options.max_tokens, **body_of(prompt)}
-        parameters = self._parameters
+        body, parameters = body_of(prompt), self._parameters
         while True:
             try:
-                create = self._http.client.messages.create
-                stream = await create(
-                    **body, **parameters, stream=True, extra_body=dict(self._options.extra) or None
+                stream = await self._http.client.messages.create(
+                    model=self.model,
+                    max_tokens=self._options.max_tokens,
+                    messages=[],
+                    stream=True,
+                    # Sent as it is: as arguments the package would check each message, on the event loop.
+                    extra_body={**body, **parameters, **self._options.extra},
                 )
             except self._http.failures as error:
                 failed = self._http.failed(error)
