@@ -140,7 +140,7 @@ class ElevenLabs:
             ("commit_strategy", "manual"),
             ("include_timestamps", "true" if self._options.word_times else "false"),
         ]
-        if len(spoken) in (2, 3) and spoken.isascii() and spoken.isalpha() and spoken != "xx":
+        if len(spoken) in (2, 3) and spoken.isascii() and spoken.isalpha():
             pairs.append(("language_code", spoken))  # ISO 639-1 or 639-3; without it the vendor finds out
         terms = (" ".join(t.split())[:LONGEST_TERM].strip() for t in (*self._options.keyterms, *hints))
         pairs += [("keyterms", t) for t in list(dict.fromkeys(t for t in terms if t))[:MOST_TERMS]]
