@@ -35,7 +35,11 @@ class Gone(Exception):
 
 
 class DeepgramListen(Vendor):
-    """Both of them; hears `sound.WORDS`."""
+    """Both of them; hears `sound.WORDS`. `sent` is all that was said."""
+
+    def __init__(self, *troubles: Trouble) -> None:
+        super().__init__(*troubles)
+        self.sent: list[dict[str, Any]] = []
 
     def routes(self) -> Sequence[BaseRoute]:
         return [WebSocketRoute("/v1/listen", self._nova), WebSocketRoute("/v2/listen", self._flux)]
@@ -153,6 +157,7 @@ class Stream:
         await self._raw(message)
 
     async def _raw(self, message: dict[str, Any]) -> None:
+        self._vendor.sent.append(message)
         try:
             await self._socket.send_text(json.dumps(message))
         except (WebSocketDisconnect, RuntimeError) as error:
