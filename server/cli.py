@@ -22,7 +22,7 @@ examples:
   PARLEY_STT__PLUGIN=pocketsphinx parley check  what would run here, and what is missing
   parley talk question.wav --out answer.wav     speak a recording into the running server
   parley talk --text "What time is it?"
-  parley models fetch small                     download a speech recognition model
+  parley models fetch small                     download a model or a voice
 
 Every key of config.toml can be set in the environment: PARLEY_<SECTION>__<KEY>. API keys come only from the
 environment or from a file .env."""
@@ -201,12 +201,12 @@ def _add_models(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
 def _list_models(args: argparse.Namespace) -> int:  # noqa: ARG001 - every command takes its arguments
     from server.models import list_models
 
-    print(f"{'NAME':<18} {'FOR':<20} {'SIZE':>8}  WHERE")
+    print(f"{'NAME':<20} {'FOR':<20} {'SIZE':>8}  WHERE")
     for row in list_models():
         user = f"{row.kind} {row.plugin}"
         where = row.where or f"not here; parley models fetch {row.name}"
         note = f"  ({row.note})" if row.note else ""
-        print(f"{row.name:<18} {user:<20} {row.megabytes:>5} MB  {where}{note}")
+        print(f"{row.name:<20} {user:<20} {row.megabytes:>5} MB  {where}{note}")
     return 0
 
 

@@ -13,6 +13,7 @@ from typing import TextIO
 
 from pipeline.stt.whisper_models import MODELS, STALL_S, ModelError, find
 from pipeline.stt.whisper_models import fetch as fetch_whisper
+from pipeline.tts import voice_files
 
 BAR_CHARS = 30
 REDRAW_S = 0.1
@@ -37,6 +38,7 @@ class ModelRow:
 def list_models(config_models_dir: Path | None = None) -> list[ModelRow]:
     """Every model that the built-in engines can use; folders in `config_models_dir` as well."""
     rows = [_pocketsphinx(), _silero(), _espeak()]
+    rows += [_kokoro(), *_piper()]
     rows += [_whisper(name, config_models_dir) for name in MODELS]
     if config_models_dir is not None and config_models_dir.is_dir():
         others = sorted(p for p in config_models_dir.iterdir() if p.name not in MODELS and find(str(p)))
@@ -45,10 +47,16 @@ def list_models(config_models_dir: Path | None = None) -> list[ModelRow]:
 
 
 def fetch(name: str, out: TextIO = sys.stderr, *, stall_s: float = STALL_S) -> None:
-    """Download a model, drawing a bar on `out`. Raises `ModelError`: one sentence."""
+    """Download a model or voice, drawing a bar on `out`. Raises `ModelError` or `VoiceError`: a sentence."""
+    if voice_files.wanted_files(name):
+        _fetch_voice(name, out, stall_s)
+        return
     model = MODELS.get(name)
     if model is None and name.count("/") != 1:
-        raise ModelError(f"{name!r} is not a model that can be fetched; there are {', '.join(MODELS)}")
+        raise ModelError(
+            f"{name!r} is not a model that can be fetched; there are {', '.join(MODELS)}, kokoro, "
+            f"and Piper's voices such as {voice_files.OFFERED[0]}"
+        )
     if folder := find(name):
         out.write(f"{name} is already here: {folder}\n")
         return
@@ -63,6 +71,20 @@ def fetch(name: str, out: TextIO = sys.stderr, *, stall_s: float = STALL_S) -> N
     finally:
         bar.end()
     out.write(f"{name} is ready: {folder}\n")
+
+
+def _fetch_voice(name: str, out: TextIO, stall_s: float) -> None:
+    missing = voice_files.missing_files(name)
+    if not missing:
+        out.write(f"{name} is already here: {voice_files.voices_dir()}\n")
+        return
+    bar = _Bar(name, out, 0)
+    try:
+        folder = voice_files.fetch(name, bar.show, stall_s=stall_s)
+    finally:
+        bar.end()
+    key = "" if name == "kokoro" else f'; set [tts.piper] model = "{name}"'
+    out.write(f"{name} is ready: {folder}{key}\n")
 
 
 class _Bar:
@@ -137,3 +159,22 @@ def _whisper(name: str, models_dir: Path | None) -> ModelRow:
     model = MODELS[name]
     note = "English" if model.is_english else "many languages"
     return _row(name, "stt", "faster-whisper", find(name, models_dir), model.megabytes, note)
+
+
+def _kokoro() -> ModelRow:
+    model = voice_files.voices_dir() / voice_files.KOKORO_MODEL
+    is_here = not voice_files.missing_files("kokoro")
+    note = "with voices-v1.0.bin, some fifty voices"
+    return _row("kokoro", "tts", "kokoro", model if is_here else None, voice_files.KOKORO_MEGABYTES, note)
+
+
+def _piper() -> list[ModelRow]:
+    folder = voice_files.voices_dir()
+    found = {p.stem for p in folder.glob("*.onnx") if voice_files.PIPER_NAME.fullmatch(p.stem)}
+    rows = []
+    for name in sorted(found | set(voice_files.OFFERED)):
+        is_here = not voice_files.missing_files(name)
+        size = voice_files.PIPER_MEGABYTES[name.rpartition("-")[2]]
+        note = "" if is_here else f"any name of {voice_files.PIPER_REPO} can be fetched"
+        rows.append(_row(name, "tts", "piper", folder / f"{name}.onnx" if is_here else None, size, note))
+    return rows
