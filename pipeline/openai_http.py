@@ -6,6 +6,7 @@ between turns, and turns whatever that package raises into the stage's typed err
 
 import asyncio
 import importlib
+from contextlib import suppress
 from dataclasses import dataclass
 from difflib import get_close_matches
 from types import ModuleType
@@ -99,9 +100,7 @@ class OpenAiHttp(Generic[P]):
             timeout=timeout,
             http_client=openai.DefaultAsyncHttpxClient(limits=limits, timeout=timeout),
         )
-        # These import their modules when first touched: here, not in the first turn.
-        _ = self.client.audio.speech.with_streaming_response, self.client.audio.transcriptions
-        _ = self.client.models
+        asyncio.run(_rehearse(openai, httpx, self.failures))
 
     async def aclose(self) -> None:
         if self._warming is not None:
@@ -160,6 +159,31 @@ class OpenAiHttp(Generic[P]):
         detail, response = _words(error), getattr(error, "response", None)
         headers = getattr(response, "headers", None)
         return self._place.advise(vendor.refused(self._error, self._place.who, status, detail, headers))
+
+
+async def _rehearse(openai: ModuleType, httpx: ModuleType, failures: tuple[type[BaseException], ...]) -> None:
+    """Talk to ourselves once, in the thread's own loop: the packages underneath import most of their modules
+    with the first request, which took the event loop 50 to 100 ms at the first caller."""
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        head = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\nConnection: close"
+        writer.write(f"{head}\r\n\r\n{{}}".encode())
+        await writer.drain()
+        writer.close()
+
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1"
+        alone = httpx.AsyncClient(trust_env=False, timeout=CONNECT_S)  # no proxy between us and ourselves
+        async with openai.AsyncOpenAI(
+            api_key="none", base_url=url, max_retries=0, http_client=alone
+        ) as client:
+            with suppress(*failures):
+                await client.models.with_raw_response.retrieve("m")
+                await client.audio.transcriptions.create(file=("s.wav", b"", "audio/wav"), model="m")
+                speech = client.audio.speech.with_streaming_response
+                async with speech.create(model="m", input="m", voice="alloy") as response:
+                    await response.read()
 
 
 def _words(error: BaseException) -> str:

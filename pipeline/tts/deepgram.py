@@ -35,7 +35,7 @@ log = logging.getLogger(__name__)
 URL = "wss://api.deepgram.com"
 WHO = "Deepgram"
 LONGEST_SPEAK = 2000
-"""Characters of one `Speak`: https://developers.deepgram.com/docs/streaming-text-to-speech#limits"""
+"""Characters of one `Speak`: the limit of Deepgram's REST requests, which is the only one we know."""
 FLUSHES = 20
 """A line may be flushed this often in a minute: https://developers.deepgram.com/docs/tts-ws-flush#limits"""
 SLOWEST, FASTEST = 0.7, 1.5
