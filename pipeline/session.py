@@ -280,6 +280,11 @@ class Session:
     def unobserve(self, outbox: Outbox) -> None:
         self._observers.discard(outbox)
 
+    def belong_to(self, owner: str, user_id: str) -> None:
+        """The talk is somebody's from now on, in the files and rows as well."""
+        self.minutes.note("owner", self._now(), {"owner": owner, "user_id": user_id})
+        self.minutes.sync()
+
     def on_trouble(self, sentence: str) -> None:
         """Recording had to stop; the talk goes on."""
         self.emit({"type": "error", "code": "recording_failed", "message": sentence, "fatal": False})

@@ -44,7 +44,7 @@ from server.limits import Limiter
 from server.parts import Parts
 from server.passwords import Hashes
 from server.prices import tariff as tariff_of
-from server.routes import conversations, operations, pages
+from server.routes import accounts, conversations, operations, pages
 from server.routes.answers import problem
 from server.sessions import Sessions
 from server.sockets import Sockets
@@ -76,12 +76,18 @@ HTTP_GRACE_S = 2
 class App:
     """The running parts, as an ASGI application."""
 
-    config: Config
-    sessions: Sessions
-    archive: Archive
+    parts: Parts
     sockets: Sockets
     http: Any
     routes: list[BaseRoute] = field(default_factory=list)
+
+    @property
+    def sessions(self) -> Sessions:
+        return self.parts.sessions
+
+    @property
+    def archive(self) -> Archive:
+        return self.parts.archive
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] == "websocket":
@@ -185,6 +191,7 @@ def _app(parts: Parts, place: Place) -> App:
     config = parts.config
     routes: list[BaseRoute] = [
         *operations.routes(parts, version("parley")),
+        *accounts.routes(parts),
         *conversations.routes(parts),
         *pages.routes(parts),
     ]
@@ -200,7 +207,7 @@ def _app(parts: Parts, place: Place) -> App:
         server.public_url,
         guests=config.accounts.guests,
     )
-    return App(config, parts.sessions, parts.archive, sockets, http, routes)
+    return App(parts, sockets, http, routes)
 
 
 async def _engines(config: Config, stack: AsyncExitStack) -> tuple[Engines, dict[str, Chain[Any]]]:

@@ -87,6 +87,13 @@ class Sessions:
     def owner_of(self, session_id: str) -> str:
         return self._owners.get(session_id, "")
 
+    def adopt(self, guest: str, owner: str, user_id: str) -> None:
+        """A guest logged in: the talks that the guest has going are the user's from now on."""
+        for session_id, session in self._live.items():
+            if self._owners.get(session_id) == guest:
+                self._owners[session_id] = owner
+                session.belong_to(owner, user_id)
+
     def open(self, owner: str) -> Session:
         """A new session. Raises `Full` or `Draining`."""
         if self._draining:
