@@ -10,6 +10,7 @@ import contextlib
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any, Literal
+from weakref import WeakKeyDictionary
 
 from pipeline import vendor
 from pipeline.contracts import Env, Failure, LlmError, Prompt, ToolCall, Usage
@@ -46,6 +47,7 @@ class Gemini:
         self._http: Any = None
         self._client: Any = None
         self._signatures = wire.Signatures()
+        self._responses: WeakKeyDictionary[Any, Any] = WeakKeyDictionary()
         self._preparing: asyncio.Task[None] | None = None
         self._used_at = float("-inf")
         generation: dict[str, Any] = {}
@@ -106,7 +108,9 @@ class Gemini:
         limits = self._http.Limits(
             max_connections=None, max_keepalive_connections=20, keepalive_expiry=KEEP_S
         )
-        self._pool = self._http.AsyncClient(limits=limits, follow_redirects=True)
+        self._pool = self._http.AsyncClient(
+            limits=limits, follow_redirects=True, event_hooks={"response": [self._note]}
+        )
         return self._sdk.Client(
             api_key=self._key,
             vertexai=False,  # whatever the SDK finds in the environment
@@ -118,6 +122,10 @@ class Gemini:
                 # connections of its own and a second try of its own, seconds later
             ),
         )
+
+    async def _note(self, response: Any) -> None:
+        """Remember whose response it is: the SDK does not give it away."""
+        self._responses[asyncio.current_task()] = response
 
     def _config(self, prompt: Prompt, tools: wire.Toolset) -> Any:
         types = self._sdk.types
@@ -132,18 +140,21 @@ class Gemini:
         return known or (wire.ANY_SIGNATURE if first and wire.wants_signatures(self.model) else "")
 
     async def _read(self, config: Any, chunks: "asyncio.Queue[wire.Chunk | None]") -> None:
-        """Read one answer, in a task that can be cancelled at any time: closing the SDK's stream between two
-        chunks leaves the request open, because its inner generators hold each other."""
+        """Read one answer, in a task of its own. The SDK's stream cannot be closed from outside (its inner
+        generators hold each other until they are collected), so the response under it is."""
         try:
             stream = await self._client.aio.models.generate_content_stream(
                 model=self.model, contents="-", config=config
             )
             async for response in stream:
                 chunks.put_nowait(_chunk_of(response))
+                await asyncio.sleep(0)  # several come at once, and each takes the SDK 0.4 ms
         except Exception as error:  # an SDK raises what it likes; all of it is a failure here
             raise self._failure(error) from error
         finally:
             chunks.put_nowait(None)
+            if under := self._responses.pop(asyncio.current_task(), None):
+                await under.aclose()
 
     async def _open(self) -> None:
         """Have a connection: by a question that costs nothing. Why it fails shows when it is needed."""
