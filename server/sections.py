@@ -221,8 +221,8 @@ class Config:
     storage: Storage = field(default_factory=Storage)
     accounts: Accounts = field(default_factory=Accounts)
     journal: Journal = field(default_factory=Journal)
-    prices: Prices = field(default_factory=Prices)
     budget: Budget = field(default_factory=Budget)
+    prices: Prices = field(default_factory=Prices)
     keys: Mapping[str, str] = field(default_factory=dict, repr=False)  # holds secrets: never printed
     """The environment with `.env` under it: API keys and `PARLEY_SECRET_KEY`."""
     source: str = "the shipped defaults"
