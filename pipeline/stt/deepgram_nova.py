@@ -51,6 +51,8 @@ class NovaWire:
         self._covered_ms = 0.0
         self._language: str | None = None
         self._orders: list[Order] = []
+        self._is_told = False
+        """A settled text was given."""
 
     def begin(self) -> Sequence[Step]:
         return ()
@@ -92,8 +94,9 @@ class NovaWire:
         return meaning_of(lost)
 
     def leave(self) -> Sequence[Message] | None:
-        """What is left becomes final now; its end is before the next utterance, which passes it over."""
-        return (FINALIZE,)
+        """After a pause whose text was told only silence is left. It becomes final now, and as it ends before
+        the next utterance begins, that one passes it over. Speech that nobody wants is worth a hang-up."""
+        return (FINALIZE,) if self._is_told and not self._orders and not self._open.text else None
 
     def _ask(self, silence_ms: int, *, final: bool) -> Sequence[Step]:
         fed_ms = self._fed_bytes / BYTES_PER_MS
@@ -116,6 +119,7 @@ class NovaWire:
         return tuple(answers)
 
     def _answer_to(self, order: Order) -> Transcript:
+        self._is_told = True
         return replace(self._said(), final=order.final, settled=True)
 
     def _said(self) -> Transcript:
