@@ -87,7 +87,7 @@ class Gemini:
 
     async def tokens(self, prompt: Prompt) -> AsyncIterator[str | ToolCall | Usage]:
         tools = wire.Toolset(prompt.tools)
-        answer = wire.Answer("[llm] gemini", tools, self._signatures)
+        answer = wire.Answer("[llm] gemini", tools, self._signatures, prompt.language)
         self._used_at = self._clock()
         chunks: asyncio.Queue[wire.Chunk | None] = asyncio.Queue()  # as long as the answer at most
         reading = asyncio.get_running_loop().create_task(self._read(self._config(prompt, tools), chunks))

@@ -92,7 +92,7 @@ class GeminiClassic:
 
     async def tokens(self, prompt: Prompt) -> AsyncIterator[str | ToolCall | Usage]:
         tools = wire.Toolset(prompt.tools, old=True)
-        answer = wire.Answer("[llm] gemini-classic", tools)
+        answer = wire.Answer("[llm] gemini-classic", tools, language=prompt.language)
         # These protocol buffers know no signatures, so newer models are told results in words.
         calls = not wire.wants_signatures(self.model)
         request = wire.body(prompt, tools, calls=calls, generation=self._generation)

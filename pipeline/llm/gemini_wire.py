@@ -22,6 +22,7 @@ from typing import Any
 from pipeline import vendor
 from pipeline.contracts import Failure, LlmError, Message, Prompt, ToolCall, ToolSpec, Usage
 from pipeline.llm.gemini_schema import reduced, restored
+from pipeline.llm.refusal import sorry
 
 log = logging.getLogger(__name__)
 
@@ -38,7 +39,6 @@ ANY_SIGNATURE = base64.b64encode(b"skip_thought_signature_validator").decode()
 https://ai.google.dev/gemini-api/docs/thought-signatures (FAQ)"""
 MOST_SIGNATURES = 512
 
-DECLINED = "I am not able to talk about that. Shall we talk about something else?"
 DECLINING = frozenset(
     (
         "SAFETY",
@@ -304,14 +304,16 @@ class Chunk:
 class Answer:
     """Reads one answer: chunks in, text and tool calls out, and in the end its usage or what went wrong."""
 
-    def __init__(self, where: str, tools: Toolset, signatures: Signatures | None = None) -> None:
-        self._where, self._tools, self._signatures = where, tools, signatures
+    def __init__(
+        self, where: str, tools: Toolset, signatures: Signatures | None = None, language: str = ""
+    ) -> None:
+        self._where, self._tools, self._signatures, self._language = where, tools, signatures, language
         self._finish = ""
         self._something = False
         self._input_tokens = self._output_tokens = 0
 
     def take(self, chunk: Chunk) -> Iterator[str | ToolCall]:
-        """What can be said or run. Raises `LlmError` when the model, or a filter, declines."""
+        """What can be said or run; a refusal of the model or a filter is said. Raises `LlmError`."""
         self._input_tokens = chunk.input_tokens or self._input_tokens
         self._output_tokens = chunk.output_tokens or self._output_tokens
         for text in chunk.texts:
@@ -324,11 +326,13 @@ class Answer:
             if asked.signature and self._signatures is not None:
                 self._signatures.keep(call.id, asked.signature)
             yield call
-        if chunk.blocked:
-            raise self._declined(f"the prompt was blocked ({chunk.blocked})", chunk.message)
         self._finish = chunk.finish or self._finish
-        if chunk.finish in DECLINING:
-            raise self._declined(f"the answer was withheld ({chunk.finish})", chunk.message)
+        if chunk.blocked or chunk.finish in DECLINING:
+            reason = chunk.blocked or chunk.finish
+            log.info("%s would not answer (%s) %s", self._where, reason, vendor.short(chunk.message))
+            self._finish = reason
+            yield sorry(self._language, self._something)
+            return
         if chunk.finish and chunk.finish not in DONE:
             said = f": {vendor.short(chunk.message)}" if chunk.message else ""
             raise LlmError(f"{self._where} broke off ({chunk.finish}){said}", Failure.TRANSIENT)
@@ -348,10 +352,6 @@ class Answer:
         if not (self._input_tokens or self._output_tokens):
             return None
         return Usage(input_tokens=self._input_tokens, output_tokens=self._output_tokens)
-
-    def _declined(self, what: str, message: str) -> LlmError:
-        said = f": {vendor.short(message)}" if message else ""
-        return LlmError(f"{self._where}: {what}{said}", Failure.BAD_REQUEST, user_message=DECLINED)
 
 
 # -- what goes wrong ------------------------------------------------------------------------------------

@@ -11,8 +11,8 @@ import pytest
 
 from pipeline import plugins
 from pipeline.contracts import Env, Failure, LlmError, Message, MissingKey, Prompt, ToolCall, Usage
-from pipeline.llm import gemini_wire as wire
 from pipeline.llm.gemini_call import MOST_AHEAD
+from pipeline.llm.refusal import sorry
 from pipeline.tools.clock import Clock
 from tests.support.llm_cases import VENDORS
 from tests.support.vendors.gemini import chunk
@@ -101,12 +101,10 @@ async def test_usage_counts_the_thoughts_that_this_package_does_not_know() -> No
 @pytest.mark.parametrize(
     "script", [[chunk([], blocked="SAFETY")], [chunk([], finish="SAFETY")], [chunk([], finish="RECITATION")]]
 )
-async def test_what_google_will_not_say_is_a_refusal_of_this_request(script: list[Any]) -> None:
+async def test_what_google_will_not_say_is_told_as_an_answer(script: list[Any]) -> None:
     async with CASE.open() as (engine, google):
         google.scripts.append(script)
-        with pytest.raises(LlmError) as caught:
-            await pieces(engine)
-    assert (caught.value.kind, caught.value.user_message) == (Failure.BAD_REQUEST, wire.DECLINED)
+        assert (await pieces(engine))[0] == sorry("en", False)
 
 
 @pytest.mark.parametrize("status", [401, 429, 503])
