@@ -198,7 +198,11 @@ class Transcript:
 
 
 class Transcriber(Protocol):
-    """Turns one utterance into text while it is being spoken."""
+    """Turns one utterance into text while it is being spoken.
+
+    One that sends sound more than once may have `billed_ms`, what its provider charges for; else that is what
+    it was fed.
+    """
 
     def feed(self, pcm: bytes) -> None:
         """Take s16le mono 16 kHz audio of any length. Never blocks, never raises for a provider's fault."""
@@ -381,7 +385,8 @@ class TalkSetup:
 
 @dataclass(frozen=True, slots=True)
 class Understood:
-    """What the model's own ear made of an utterance, so far or for good. May come after the answer."""
+    """What the model's own ear made of an utterance: all of it so far. May come after the answer. A model that
+    never knows whether more will come never says `final`."""
 
     utterance: int
     text: str

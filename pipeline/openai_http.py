@@ -42,7 +42,7 @@ class Place:
         if base_url and not base_url.startswith(("http://", "https://")):
             raise Unavailable(f"[{stage}.openai] base_url = {base_url!r} must begin with http:// or https://")
         if base_url:
-            key = env.keys.get(key_variable, "").strip()
+            key = env.keys.get(key_variable, "").strip() if key_variable else ""
         else:
             key = vendor.key(env, f"[{stage}] openai", key_variable)
         return cls(f"[{stage}.openai]", key_variable, key, (base_url or URL).rstrip("/"))
@@ -60,7 +60,7 @@ class Place:
         text = str(error).replace(self.key, "…") if self.key else str(error)
         match error.kind:
             case Failure.AUTH:
-                text += f" (look at {self.key_variable})"
+                text += f" (look at {self.key_variable or f'{self.section} key_variable'})"
             case Failure.BAD_REQUEST:
                 text += f" (look at {self.section} model)"
             case _:

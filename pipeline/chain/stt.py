@@ -144,7 +144,8 @@ class SttUtterance:
 
     def _close_request(self, outcome: Outcome, error: str = "") -> None:
         request = self.requests[-1]
-        request.audio_ms = len(self._heard) // 32
+        # Some send the same sound more than once, and are charged for it.
+        request.audio_ms = int(getattr(self._inner, "billed_ms", 0)) or len(self._heard) // 32
         request.end(outcome, error)
 
     def close_bill(self, *, kept: bool = True) -> list[Request]:

@@ -1,14 +1,12 @@
 """OpenAI's models over Chat Completions, and with `base_url` every server that speaks it."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 from pipeline.contracts import Env
 from pipeline.llm.chat import ChatResponder
 from pipeline.openai_http import Place
-
-VARIABLE = "OPENAI_API_KEY"
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,8 +16,8 @@ class Options:
     model: str = "gpt-5.4-mini"
     base_url: str = ""
     """Another server, such as "http://127.0.0.1:11434/v1" for Ollama; "" = OpenAI."""
-    key_variable: str = ""
-    """The environment variable of that server's key. "" = OPENAI_API_KEY for OpenAI, no key for another."""
+    key_variable: str = "OPENAI_API_KEY"
+    """The environment variable that holds the key; "" sends none. Another server may do without."""
     max_tokens: int = 0
     """The longest answer; 0 = the model's own limit."""
     temperature: float | None = None
@@ -39,10 +37,7 @@ class Options:
 
 def create(options: Options, env: Env) -> ChatResponder:
     """Raises `MissingKey`, `Unavailable`."""
-    place = Place.of(env, "llm", options.key_variable or VARIABLE, options.base_url)
-    if options.base_url and not options.key_variable:
-        # OpenAI's key is nobody else's business.
-        place = replace(place, key="", key_variable=f"{place.section} key_variable")
+    place = Place.of(env, "llm", options.key_variable, options.base_url)
     parameters: dict[str, Any] = {}
     if options.max_tokens:
         parameters["max_completion_tokens" if place.is_openai else "max_tokens"] = options.max_tokens

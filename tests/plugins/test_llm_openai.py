@@ -37,7 +37,7 @@ async def scripted(pieces: Sequence[bytes], prompt: Prompt = HELLO, **options: A
 
 @asynccontextmanager
 async def own_server(env: Env, **options: Any) -> AsyncIterator[tuple[Any, OpenAiChat]]:
-    """A server of one's own, asked without `key_variable`."""
+    """A server of one's own."""
     async with OpenAiChat().serving() as fake:
         fake.needs_key = False
         engine = plugins.build("llm", "openai", {"base_url": f"{fake.url}/v1", **options}, env)
@@ -181,8 +181,15 @@ async def test_openai_is_asked_not_to_think_and_another_server_is_not_told() -> 
     assert "reasoning_effort" not in fake.asked[0].json
 
 
-async def test_a_server_of_ones_own_needs_no_key_and_is_not_shown_openais() -> None:
-    async with own_server(Env({"OPENAI_API_KEY": "sk-secret"})) as (engine, fake):
+async def test_a_server_of_ones_own_needs_no_key() -> None:
+    async with own_server(Env()) as (engine, fake):
+        assert await answered(engine)
+        await engine.probe()
+    assert fake.asked
+
+
+async def test_a_server_of_ones_own_can_be_kept_from_seeing_openais_key() -> None:
+    async with own_server(Env({"OPENAI_API_KEY": "sk-secret"}), key_variable="") as (engine, fake):
         assert await answered(engine)
         await engine.probe()
     assert all("sk-secret" not in str(seen.headers) for seen in fake.seen)
