@@ -7,9 +7,10 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, and_, delete, func, or_, select
 
+from storage import search
 from storage.database import Database
 from storage.journal import Fold
-from storage.schema import conversations, messages, requests, turns
+from storage.schema import conversations, messages, requests, turns, users
 
 Row = dict[str, Any]
 Rows = list[Row]
@@ -162,15 +163,45 @@ class Conversations:
         """An owner's conversations, latest first, and how many there are in all. None: everybody's.
 
         `since` (included) and `until` (excluded) are ISO times or dates; `text` is looked for in what was
-        said and in the summary, in any letter case that the database knows.
+        said (see `storage.search`) and, as it is, in the summary.
         """
-        where = and_(*_conditions(owner, since, until, text))
+        where = and_(*_conditions(self._database.dialect, owner, since, until, text))
         query = select(conversations).where(where)
         query = query.order_by(conversations.c.start_time.desc(), conversations.c.session_id.desc())
         async with self._database.read() as connection:
             total = await connection.scalar(select(func.count()).select_from(conversations).where(where))
             found = await connection.execute(query.limit(limit).offset(offset))
             return [dict(row) for row in found.mappings()], total or 0
+
+    async def found(self, session_ids: Ids, text: str) -> dict[str, str]:
+        """Of those conversations in which a text was said: the first message that it was said in."""
+        said = search.messages_with(self._database.dialect, text).subquery()
+        first = (
+            select(said.c.session_id, func.min(said.c.n).label("n"))
+            .where(said.c.session_id.in_(session_ids))
+            .group_by(said.c.session_id)
+            .subquery()
+        )
+        query = select(messages.c.session_id, messages.c.content).join(
+            first, and_(messages.c.session_id == first.c.session_id, messages.c.n == first.c.n)
+        )
+        async with self._database.read() as connection:
+            return {row.session_id: row.content for row in await connection.execute(query)}
+
+    async def of_owner(self, owner: str, *, ended: bool = False) -> Ids:
+        """Ids of all of an owner's conversations, oldest first; `ended`: of those that are over."""
+        query = select(conversations.c.session_id).where(conversations.c.owner == owner)
+        if ended:
+            query = query.where(conversations.c.end_time.is_not(None))
+        async with self._database.read() as connection:
+            return [*await connection.scalars(query.order_by(conversations.c.start_time))]
+
+    async def without_user(self, limit: int = 500) -> Ids:
+        """Ids of conversations of users whose account is gone: a deletion that was cut short."""
+        known = select(users.c.id).where(users.c.id == conversations.c.user_id).exists()
+        query = select(conversations.c.session_id).where(conversations.c.user_id.is_not(None), ~known)
+        async with self._database.read() as connection:
+            return [*await connection.scalars(query.limit(limit))]
 
     async def messages(self, session_id: str) -> Rows:
         """What was said, in order."""
@@ -206,7 +237,7 @@ class Conversations:
 
 
 def _conditions(
-    owner: str | None, since: str | None, until: str | None, text: str | None
+    dialect: str, owner: str | None, since: str | None, until: str | None, text: str | None
 ) -> list[ColumnElement[bool]]:
     found: list[ColumnElement[bool]] = [conversations.c.session_id.is_not(None)]
     if owner is not None:
@@ -216,10 +247,7 @@ def _conditions(
     if until is not None:
         found.append(conversations.c.start_time < until)
     if text:
-        said = select(messages.c.session_id).where(messages.c.content.icontains(text, autoescape=True))
-        found.append(
-            or_(
-                conversations.c.session_id.in_(said), conversations.c.summary.icontains(text, autoescape=True)
-            )
-        )
+        said = search.messages_with(dialect, text).subquery()
+        in_summary = conversations.c.summary.icontains(text.replace("\0", ""), autoescape=True)
+        found.append(or_(conversations.c.session_id.in_(select(said.c.session_id)), in_summary))
     return found
