@@ -385,8 +385,7 @@ class TalkSetup:
 
 @dataclass(frozen=True, slots=True)
 class Understood:
-    """What the model's own ear made of an utterance: all of it so far. May come after the answer. A model that
-    never knows whether more will come never says `final`."""
+    """What the model's own ear made of an utterance: all of it so far. May come after the answer."""
 
     utterance: int
     text: str
@@ -491,6 +490,8 @@ class TalkEngine(Engine, Protocol):
     model: str
     ear_model: str
     """Which model writes down what the user says, when that is charged by itself; "" = the same."""
+    tells_final: bool
+    """It says of an utterance's text when that is final; else a text grows until the next utterance."""
     input_tokens_per_s: int
     output_tokens_per_s: int
     """Of sound, as the provider publishes it: for the bill of a request that was not counted."""

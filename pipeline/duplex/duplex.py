@@ -259,6 +259,8 @@ class Duplex:
             self._catch_up(talk)
             async for event in talk.events():
                 self._on(event)
+                if self._talk is not talk:
+                    return  # what it said was that it has failed
             raise TalkError(f"{self.name} ended the talk", Failure.TRANSIENT)
         except TalkError as error:
             if talk is not None and not self._is_busy():
@@ -411,19 +413,33 @@ class Duplex:
                 self._on_piece(reply, event)
             case Used(reply):
                 self._on_used(event)
-            case Ended(reply, error):
-                stream = self._streams.pop(reply, None)
-                if stream is not None:
-                    failed = Outcome.FAILED if error is not None else Outcome.OK
-                    outcome = Outcome.CANCELLED if stream.is_cut else failed
-                    self._settle_bill(stream, outcome, error.kind if error is not None else "")
-                    stream.end(error)
+            case Ended():
+                self._on_ended(event)
+
+    def _on_ended(self, event: Ended) -> None:
+        stream, error = self._streams.pop(event.reply, None), event.error
+        if stream is None:
+            return
+        if stream.is_cut:
+            self._settle_bill(stream, Outcome.CANCELLED)
+            stream.end()
+            return
+        if error is None and not stream.begun:
+            error = TalkError(f"{self.name} answered nothing", Failure.EMPTY)
+        outcome = Outcome.OK if error is None else Outcome.FAILED
+        self._settle_bill(stream, outcome, error.kind if error is not None else "")
+        stream.end(error)
+        if error is not None:
+            self._fail(error)
 
     def _on_understood(self, event: Understood) -> None:
         utterance = self._utterances.get(event.utterance)
         if utterance is None:
             return
         utterance.understand(event.text, final=event.final)
+        turn = self._turn_of(utterance)
+        if turn and (event.final or not self._member.engine.tells_final):
+            self._correct(turn)
         if not event.final:
             return
         self._forget(utterance)
@@ -432,9 +448,7 @@ class Duplex:
             request.audio_ms = utterance.audio_ms
             if event.usage is not None:
                 request.count(event.usage)
-            self._charge(request, Outcome.OK, self._turn_of(utterance))
-        if turn := self._turn_of(utterance):
-            self._correct(turn)
+            self._charge(request, Outcome.OK, turn)
 
     def _on_piece(self, reply: int, piece: str | bytes | Asked) -> None:
         stream = self._streams.get(reply)

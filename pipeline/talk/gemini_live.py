@@ -42,6 +42,7 @@ class GeminiLive:
     """The `TalkEngine`."""
 
     rate_hz = RATE_HZ
+    tells_final = False
     input_tokens_per_s = 25
     output_tokens_per_s = 25
     ear_model = ""

@@ -206,8 +206,7 @@ class GeminiWire:
         events: list[TalkEvent] = []
         if (heard := content.get("inputTranscription")) and heard.get("text") and not self._dropped:
             self._text += heard["text"]
-            final = bool(heard.get("finished"))
-            events.append(Understood(self._utterance, self._text.strip(), final=final))
+            events.append(Understood(self._utterance, self._text.strip()))  # never known to be the last
         reply = self._owed[0] if self._owed else None
         if content.get("interrupted") and self._merged:
             self._merged, self._skip = False, True  # its `turnComplete` follows
@@ -223,8 +222,6 @@ class GeminiWire:
         spoken = content.get("outputTranscription")
         parts = (content.get("modelTurn") or {}).get("parts") or ()
         if spoken or parts:
-            if not reply.begun and self._text:  # what is answered is understood
-                events.append(Understood(self._utterance, self._text.strip(), final=True))
             reply.begun, self._merged = True, False
         if spoken and spoken.get("text"):
             events.append(Said(reply.number, spoken["text"]))

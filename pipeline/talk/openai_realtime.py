@@ -44,6 +44,7 @@ class OpenAiRealtime:
     """The `TalkEngine`."""
 
     rate_hz = RATE_HZ
+    tells_final = True
     input_tokens_per_s = 10
     output_tokens_per_s = 20
 

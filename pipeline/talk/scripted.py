@@ -76,6 +76,7 @@ class ScriptedTalkEngine:
     rate_hz = RATE_HZ
     model = "scripted"
     ear_model = ""
+    tells_final = True
     input_tokens_per_s = 10
     output_tokens_per_s = 20
 

@@ -32,7 +32,7 @@ async def open_engine(name: str) -> AsyncIterator[tuple[Any, Any]]:
         async with VENDORS[name].open() as (engine, vendor):
             yield engine, vendor
     else:
-        engine = plugins.build("talk", name, {"word_ms": 5, "first_ms": 5}, Env())
+        engine = plugins.build("talk", name, {"word_ms": 5, "first_ms": 5, "transcript_ms": 1}, Env())
         await engine.warm()
         try:
             yield engine, None
