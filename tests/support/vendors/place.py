@@ -79,6 +79,7 @@ class Vendor:
         self.seen: list[Seen] = []
         self.port = 0
         self._gone = asyncio.Event()
+        self._server: _Server | None = None
 
     def routes(self) -> Sequence[BaseRoute]:
         raise AssertionError("a fake has routes")
@@ -125,6 +126,14 @@ class Vendor:
         self.seen.append(seen)
         return seen
 
+    def die(self) -> None:
+        """The vendor breaks down: every connection is reset, and nobody listens any more."""
+        assert self._server is not None
+        for listener in self._server.servers:
+            listener.close()
+        for connection in list(self._server.server_state.connections):
+            connection.transport.abort()
+
     @asynccontextmanager
     async def serving(self) -> AsyncIterator[Self]:
         """Serve until the block ends."""
@@ -138,7 +147,7 @@ class Vendor:
             access_log=False,
             timeout_graceful_shutdown=1,
         )
-        server = _Server(config)
+        server = self._server = _Server(config)
         serving = asyncio.create_task(server.serve())
         await server.ready.wait()
         self.port = server.servers[0].sockets[0].getsockname()[1]
