@@ -27,6 +27,8 @@ GUEST_COOKIE = "parley_guest"
 GUEST_COOKIE_S = 400 * 24 * 3600  # as long as browsers keep one at most
 LOGIN_COOKIE = "parley_login"
 API_KEY_PREFIX = "pk-"
+API_KEY_PATHS = "/v1/"
+"""Where an API key is good."""
 
 
 Via = Literal["", "guest", "cookie", "bearer", "token"]
@@ -45,6 +47,8 @@ class Principal:
     session_id: str = ""
     """With a room's token: the one session that it opens."""
     participant: str = ""
+    is_late: bool = False
+    """The room's token opens nothing any more; what it opened, it goes on with."""
     is_wrong: bool = False
     """They showed something that is not good (any more)."""
 
@@ -59,6 +63,12 @@ class Principal:
             return True
         me = self.user
         return me is not None and (me.id == user_id or self.owner == owner or me.is_admin)
+
+    def may_act(self, session_id: str, user_id: str | None) -> bool:
+        """Whether they may speak in a session, change or end it: an administrator only looks."""
+        if self.session_id:
+            return self.session_id == session_id
+        return user_id is None or (self.user is not None and self.user.id == user_id)
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,23 +162,30 @@ class Identity:
         if not token and scheme.lower() == "bearer":
             token = bearer.strip()
         if token:
-            return await self._of_token(token)
+            return await self._of_token(token, scope["path"])
         cookie = cookies(scope).get(LOGIN_COOKIE)
         if cookie and (key := self._keys.read_login_token(cookie)) is not None:
-            found = await self._of_login(key, "cookie")
+            found = await self._of_login(key, "cookie", scope["path"])
             if found is not None:
                 return found
         return self._keys.guest(scope)
 
-    async def _of_token(self, token: str) -> Principal:
+    async def _of_token(self, token: str, path: str) -> Principal:
         if (room := self._keys.read_room_token(token)) is not None:
-            return Principal(via="token", session_id=room.session_id, participant=room.participant)
+            return Principal(
+                via="token",
+                session_id=room.session_id,
+                participant=room.participant,
+                is_late=room.is_late,
+            )
         key = self._keys.read_login_token(token)
-        found = await self._of_login(key, "bearer") if key is not None else None
+        found = await self._of_login(key, "bearer", path) if key is not None else None
         return found or Principal(is_wrong=True)
 
-    async def _of_login(self, key: str, via: Via) -> Principal | None:
-        user_id = await self._credentials.user_of(key)
+    async def _of_login(self, key: str, via: Via, path: str) -> Principal | None:
+        user_id, kind = await self._credentials.login(key) or ("", "")
+        if kind == "api_key" and not path.startswith(API_KEY_PATHS):
+            return None  # it lies about in other programs' settings: it talks, and does nothing else
         user = await self._accounts.get(user_id) if user_id else None
         return Principal(user.owner, user, via, key) if user else None
 

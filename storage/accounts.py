@@ -1,6 +1,7 @@
 """People: who may log in, and what they like. A password comes and goes as its hash only."""
 
 import secrets
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -22,6 +23,10 @@ class Taken(Exception):
     def __init__(self, field: str) -> None:
         super().__init__(f"This {field} is taken.")
         self.field = field
+
+
+class LastAdmin(Exception):
+    """Nobody would be left to administer this server."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,6 +175,27 @@ class Accounts:
         """Remember that somebody logged in now."""
         async with self._database.write() as connection:
             await connection.execute(update(users).where(users.c.id == user_id).values(last_login_at=_now()))
+
+    async def disabled(self, user_ids: Iterable[str]) -> dict[str, bool]:
+        """Of those users that there are: whether they are disabled."""
+        query = select(users.c.id, users.c.is_disabled).where(users.c.id.in_([*user_ids]))
+        async with self._database.read() as connection:
+            return {row.id: row.is_disabled for row in await connection.execute(query)}
+
+    async def leave(self, user_id: str, *, may_be_last: bool) -> bool:
+        """`delete`, unless others would be left without an administrator. Raises `LastAdmin`.
+
+        `may_be_last`: the last user of all may go, for whoever registers next will be the administrator.
+        """
+        admins = select(users.c.id).where(users.c.is_admin.is_(True), users.c.is_disabled.is_(False))
+        others = select(func.count()).select_from(users).where(users.c.id != user_id)
+        async with self._database.write() as connection:
+            # Locked, where transactions go on side by side: two administrators may leave at once.
+            found = set(await connection.scalars(admins.with_for_update()))
+            if found == {user_id} and (not may_be_last or await connection.scalar(others)):
+                raise LastAdmin
+            gone = await connection.execute(delete(users).where(users.c.id == user_id))
+            return bool(gone.rowcount)
 
     async def delete(self, user_id: str) -> bool:
         """Forget a user with all that hangs on it, except talks: whoever deletes an account deletes those."""

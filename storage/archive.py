@@ -8,7 +8,6 @@ See docs/files.md for what is on disk when, and what happens after a crash.
 """
 
 import asyncio
-import json
 import logging
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
@@ -16,6 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
+from storage import files
 from storage.conversations import Conversations, RowChange
 from storage.database import Database
 from storage.ids import (
@@ -28,10 +28,10 @@ from storage.ids import (
     valid_sound_file,
 )
 from storage.ledger import Batch, Keeping, Ledger, Outside
-from storage.locks import WriterLock
+from storage.locks import WriterLock, is_alive
 from storage.places import Places
 from storage.recorder import Recorder
-from storage.recovery import Unfinished, recover
+from storage.recovery import Unfinished, as_it_stands, recover
 from storage.rows import RowKeeper
 from storage.times import iso
 from storage.writer import Writer
@@ -239,6 +239,54 @@ class Archive:
         if session_id not in self._recorders and await self._on_writer(load):
             await self._wrap_up(session_id, reason)
 
+    # -- whose it is ------------------------------------------------------------------------------------
+
+    async def give(self, session_id: str, owner: str, user_id: str) -> bool:
+        """Make an ended session somebody's, in its files and rows. Whether there was one that is over."""
+        checked_session_id(session_id)
+
+        def write() -> bool:
+            if session_id in self._recorders or session_id in self._ledgers:
+                return False
+            return self._new_ledger(session_id).give({"owner": owner, "user_id": user_id})
+
+        if not await self._on_writer(write):
+            return False
+        if self._repository:
+            await self._repository.give(session_id, owner, user_id)
+        return True
+
+    async def is_open_elsewhere(self, session_id: str) -> bool:
+        """Whether another process that is alive writes this session."""
+        marker = self._places.marker(session_id)
+
+        def look() -> bool:
+            try:
+                name = marker.read_text("ascii")
+            except (FileNotFoundError, UnicodeDecodeError):
+                return False
+            # Our own lock must not be tried: to close its file again would be to let go of it.
+            return name != self._lock.name and is_alive(self._places.conversations_dir, name)
+
+        return await asyncio.to_thread(look)
+
+    async def take_up(self, session_id: str, resume_window_s: float) -> Unfinished | None:
+        """What is needed to go on with a session that has ended: `open` it next. None if there is no journal
+        of it, or somebody writes it."""
+        checked_session_id(session_id)
+
+        def look() -> Unfinished | None:
+            places = self._places
+            if session_id in self._ledgers or places.marker(session_id).exists():
+                return None
+            if not places.journal(session_id).exists():
+                return None
+            ledger = self._new_ledger(session_id)
+            ledger.load()
+            return as_it_stands(ledger, places, resume_window_s, datetime.now(UTC))
+
+        return await self._on_writer(look)
+
     # -- deleting ---------------------------------------------------------------------------------------
 
     async def delete(self, session_id: str) -> bool:
@@ -258,6 +306,20 @@ class Archive:
             found = await self._repository.delete(session_id) or found
         self._rows.forgotten(session_id)
         return found
+
+    async def delete_of(self, owner: str) -> int:
+        """`delete` every session of an owner. How many that were. Needs the database."""
+        ids = await self._repository.of_owner(owner) if self._repository else []
+        return sum([await self.delete(session_id) for session_id in ids])
+
+    async def delete_without_user(self) -> int:
+        """`delete` what is left of users whose account is gone, but what is being written. How many."""
+        ids = await self._repository.without_user() if self._repository else []
+        deleted = 0
+        for session_id in ids:
+            if session_id not in self._recorders and not await self.is_open_elsewhere(session_id):
+                deleted += await self.delete(session_id)
+        return deleted
 
     async def purge(self, older_than: datetime, *, guests_only: bool = False) -> int:
         """Delete the sessions that began before `older_than`, but those that go on. How many that were.
@@ -298,7 +360,7 @@ class Archive:
 
     async def conversation(self, session_id: str) -> dict[str, Any] | None:
         """The conversation JSON as of its last turn; None if there is none (yet)."""
-        return await asyncio.to_thread(_read_json, self.json_path(session_id))
+        return await asyncio.to_thread(files.read_json, self.json_path(session_id))
 
     async def audio_files(self, session_id: str) -> list[dict[str, Any]]:
         """The sound files of a session in order of their numbers, the whole conversation last.
@@ -309,21 +371,10 @@ class Archive:
         return await asyncio.to_thread(_list_sound, folder, path)
 
 
-def _read_json(path: Path) -> dict[str, Any] | None:
-    try:
-        found = json.loads(path.read_bytes())
-    except FileNotFoundError:
-        return None
-    except ValueError:
-        log.error("%s is not JSON", path.name)
-        return None
-    return found if isinstance(found, dict) else None
-
-
 def _list_sound(folder: Path, json_path: Path) -> list[dict[str, Any]]:
     if not folder.is_dir():
         return []
-    conversation = _read_json(json_path) or {}
+    conversation = files.read_json(json_path) or {}
     known = {entry["filename"]: entry for entry in conversation.get("audio_files", ())}
     there = {path.name: path.stat().st_size for path in folder.iterdir() if valid_sound_file(path.name)}
     nothing = {"start_ms": 0, "end_ms": 0, "duration_ms": 0}

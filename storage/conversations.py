@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, delete, func, or_, select
+from sqlalchemy import ColumnElement, and_, delete, func, or_, select, update
 
 from storage import search
 from storage.database import Database
@@ -195,6 +195,12 @@ class Conversations:
             query = query.where(conversations.c.end_time.is_not(None))
         async with self._database.read() as connection:
             return [*await connection.scalars(query.order_by(conversations.c.start_time))]
+
+    async def give(self, session_id: str, owner: str, user_id: str) -> None:
+        """A conversation is somebody's from now on."""
+        statement = update(conversations).where(conversations.c.session_id == session_id)
+        async with self._database.write() as connection:
+            await connection.execute(statement.values(owner=owner, user_id=user_id))
 
     async def without_user(self, limit: int = 500) -> Ids:
         """Ids of conversations of users whose account is gone: a deletion that was cut short."""

@@ -5,18 +5,22 @@ The key itself is never stored, only its SHA-256: it has 256 random bits, so it 
 
 import hashlib
 import secrets
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Literal
 
-from sqlalchemy import and_, delete, or_, select
+from sqlalchemy import ColumnElement, and_, delete, func, or_, select
 
 from storage.database import Database
 from storage.schema import credentials, mail_tokens, shares, users
 from storage.times import iso
 
 Kind = Literal["cookie", "bearer", "api_key"]
+LOGINS: tuple[Kind, ...] = ("cookie", "bearer")
+"""What a person or a program logged in with; an API key is made once and carried about."""
 Purpose = Literal["verify", "reset"]
+ID_CHARACTERS = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +38,11 @@ class Credential:
 
 def hash_of(key: str) -> str:
     return hashlib.sha256(key.encode()).hexdigest()
+
+
+def id_of(key: str) -> str:
+    """The `Credential.id` of a key."""
+    return hash_of(key)[:ID_CHARACTERS]
 
 
 class Credentials:
@@ -62,28 +71,34 @@ class Credentials:
 
     async def user_of(self, key: str) -> str | None:
         """Whose login this is: the id of a user who is not disabled, None if it is not good (any more)."""
+        found = await self.login(key)
+        return found[0] if found else None
+
+    async def login(self, key: str) -> tuple[str, Kind] | None:
+        """(user id, kind) of a login that is good; None if it is not (any more)."""
         query = (
-            select(credentials.c.user_id)
+            select(credentials.c.user_id, credentials.c.kind)
             .join(users, users.c.id == credentials.c.user_id)
             .where(
                 credentials.c.key_hash == hash_of(key),
                 users.c.is_disabled.is_(False),
-                or_(credentials.c.expires_at.is_(None), credentials.c.expires_at > iso(datetime.now(UTC))),
+                _good(),
             )
         )
         async with self._database.read() as connection:
-            found: str | None = await connection.scalar(query)
-            return found
+            row = (await connection.execute(query)).first()
+            return (row.user_id, row.kind) if row else None
 
-    async def list(self, user_id: str, kind: Kind | None = None) -> list[Credential]:
-        query = select(credentials).where(credentials.c.user_id == user_id)
-        if kind:
-            query = query.where(credentials.c.kind == kind)
+    async def list(self, user_id: str, kinds: Sequence[Kind] = ()) -> list[Credential]:
+        """A user's own that are good, oldest first; of those kinds, if any are given."""
+        query = select(credentials).where(credentials.c.user_id == user_id, _good())
+        if kinds:
+            query = query.where(credentials.c.kind.in_(kinds))
         async with self._database.read() as connection:
             rows = (await connection.execute(query.order_by(credentials.c.created_at))).mappings()
             return [
                 Credential(
-                    row["key_hash"][:16],
+                    row["key_hash"][:ID_CHARACTERS],
                     user_id,
                     row["kind"],
                     row["label"],
@@ -98,16 +113,22 @@ class Credentials:
         async with self._database.write() as connection:
             await connection.execute(delete(credentials).where(credentials.c.key_hash == hash_of(key)))
 
-    async def revoke_id(self, user_id: str, credential_id: str) -> bool:
-        """Revoke one of a user's own by its `Credential.id`."""
-        where = and_(credentials.c.user_id == user_id, credentials.c.key_hash.startswith(credential_id))
+    async def revoke_id(self, user_id: str, credential_id: str, kinds: Sequence[Kind]) -> bool:
+        """Revoke one of a user's own of those kinds by its `Credential.id`."""
+        where = and_(
+            credentials.c.user_id == user_id,
+            credentials.c.kind.in_(kinds),
+            func.substr(credentials.c.key_hash, 1, ID_CHARACTERS) == credential_id,
+        )
         async with self._database.write() as connection:
             gone = await connection.execute(delete(credentials).where(where))
             return bool(gone.rowcount)
 
-    async def revoke_all(self, user_id: str, *, but: str = "") -> None:
-        """Log a user out everywhere; `but` is the key of a login that stays."""
+    async def revoke_all(self, user_id: str, *, but: str = "", kinds: Sequence[Kind] = ()) -> None:
+        """Log a user out everywhere; `but` is the key of a login that stays. `kinds`: only of those."""
         where = and_(credentials.c.user_id == user_id, credentials.c.key_hash != hash_of(but))
+        if kinds:
+            where = and_(where, credentials.c.kind.in_(kinds))
         async with self._database.write() as connection:
             await connection.execute(delete(credentials).where(where))
 
@@ -164,9 +185,28 @@ class Credentials:
 
     async def shared_session(self, key: str) -> str | None:
         """Which talk a link's key shows; None if it shows none (any more)."""
-        where = and_(shares.c.key_hash == hash_of(key), shares.c.expires_at > iso(datetime.now(UTC)))
+        query = (
+            select(shares.c.session_id)
+            .join(users, users.c.id == shares.c.user_id)
+            .where(
+                shares.c.key_hash == hash_of(key),
+                shares.c.expires_at > iso(datetime.now(UTC)),
+                users.c.is_disabled.is_(False),
+            )
+        )
         async with self._database.read() as connection:
-            found: str | None = await connection.scalar(select(shares.c.session_id).where(where))
+            found: str | None = await connection.scalar(query)
+            return found
+
+    async def shared_until(self, user_id: str, session_id: str) -> str | None:
+        """When the last of the links to a talk expires; None if there is none."""
+        where = and_(
+            shares.c.user_id == user_id,
+            shares.c.session_id == session_id,
+            shares.c.expires_at > iso(datetime.now(UTC)),
+        )
+        async with self._database.read() as connection:
+            found: str | None = await connection.scalar(select(func.max(shares.c.expires_at)).where(where))
             return found
 
     async def unshare(self, user_id: str, session_id: str) -> None:
@@ -174,3 +214,8 @@ class Credentials:
         where = and_(shares.c.user_id == user_id, shares.c.session_id == session_id)
         async with self._database.write() as connection:
             await connection.execute(delete(shares).where(where))
+
+
+def _good() -> ColumnElement[bool]:
+    """That a login has not expired."""
+    return or_(credentials.c.expires_at.is_(None), credentials.c.expires_at > iso(datetime.now(UTC)))

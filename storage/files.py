@@ -1,8 +1,25 @@
 """Writing files so that a crash leaves the old one or the new one, never half of one."""
 
+import json
+import logging
 import os
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
+
+log = logging.getLogger(__name__)
+
+
+def read_json(path: Path) -> dict[str, Any] | None:
+    """The object in a JSON file; None if there is no file, or no object in it."""
+    try:
+        found = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        return None
+    except ValueError:
+        log.error("%s is not JSON", path.name)
+        return None
+    return found if isinstance(found, dict) else None
 
 
 def append(path: Path, data: bytes, *, sync: bool = False) -> None:

@@ -342,6 +342,21 @@ class Ledger:
             yield from sound.render_conversation(folder / CONVERSATION_MP3, self.spool, placed)
             self._write_json(_as_kept(self.fold.conversation(), folder))
 
+    def give(self, owner: Mapping[str, Any]) -> bool:
+        """Say in the files of an ended talk whose it is from now on: `owner` has `user_id` and `owner`.
+
+        Whether there was such a talk. Raises OSError, `NewerJournal`.
+        """
+        places = self.keeping.places
+        conversation = files.read_json(places.json(self.session_id))
+        if conversation is None or places.marker(self.session_id).exists():
+            return False  # none, or one that is still being written
+        with suppress(FileNotFoundError):
+            self.load()
+            self._append(journal.encode(Entry(self.fold.last_at_ms, "owner", dict(owner))), sync=True)
+        self._write_json({**conversation, "user_id": owner["user_id"]})
+        return True
+
     def delete(self) -> bool:
         """Remove every file of the session. Whether there was one. Raises OSError."""
         self.deleted = True

@@ -6,10 +6,10 @@ A row here is a plan and a state; what was said is in the conversation of the sa
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import and_, delete, func, select, update
+from sqlalchemy import and_, delete, func, or_, select, update
 
 from storage.database import Database
-from storage.schema import sessions
+from storage.schema import conversations, sessions
 from storage.times import iso
 
 Row = dict[str, Any]
@@ -81,6 +81,38 @@ class Talks:
         statement = update(sessions).where(sessions.c.id == session_id, sessions.c.ended_at.is_(None))
         async with self._database.write() as connection:
             await connection.execute(statement.values(is_active=False, ended_at=time))
+
+    async def delete_of(self, owner: str) -> None:
+        """Forget all sessions of an owner."""
+        async with self._database.write() as connection:
+            await connection.execute(delete(sessions).where(sessions.c.owner == owner))
+
+    async def adopt(self, owner: str, new_owner: str, user_id: str) -> None:
+        """A guest logged in: the sessions that the guest has going are the user's from now on."""
+        statement = update(sessions).where(sessions.c.owner == owner, sessions.c.is_active)
+        async with self._database.write() as connection:
+            await connection.execute(statement.values(owner=new_owner, user_id=user_id))
+
+    async def settle(self) -> None:
+        """Sessions whose talk was ended by others (after a crash, say) are over too."""
+        talk = conversations.c
+        over = (
+            select(talk.end_time)
+            .where(talk.session_id == sessions.c.id, talk.end_time.is_not(None))
+            .scalar_subquery()
+        )
+        statement = update(sessions).where(sessions.c.is_active, over.is_not(None))
+        async with self._database.write() as connection:
+            await connection.execute(statement.values(is_active=False, ended_at=over))
+
+    async def purge(self, before: str, *, guests_only: bool) -> None:
+        """Forget the sessions that were made before an ISO time and are not going on."""
+        where = [sessions.c.created_at < before]
+        where.append(or_(sessions.c.ended_at.is_not(None), sessions.c.started_at.is_(None)))
+        if guests_only:
+            where.append(sessions.c.user_id.is_(None))
+        async with self._database.write() as connection:
+            await connection.execute(delete(sessions).where(*where))
 
     async def delete(self, session_id: str) -> bool:
         async with self._database.write() as connection:

@@ -128,21 +128,40 @@ class Doors:
         await self._parts.accounts.logged_in(user.id)
         return user
 
-    async def token(self, user: User, kind: Kind) -> str:
-        """A new login of that user."""
-        key = await self._parts.credentials.create(user.id, kind, self._lifetime)
+    async def confirm(self, call: Call, password: str) -> User:
+        """The caller, who has typed the password once more. Raises 403, 429."""
+        user, limiter = call.who.user, self._parts.limiter
+        assert user is not None
+        account = f"user:{user.id}"
+        await limiter.check(LOGINS_OF_ACCOUNT, account)
+        await limiter.check(LOGINS_OF_ADDRESS, call.address)
+        if not await self._parts.hashes.matches(password, user.password_hash):
+            await limiter.hit(LOGINS_OF_ACCOUNT, account)
+            await limiter.hit(LOGINS_OF_ADDRESS, call.address)
+            raise HTTPException(403, "The password is wrong.")
+        await limiter.forget(LOGINS_OF_ACCOUNT, account)
+        return user
+
+    async def token(self, call: Call, user: User, kind: Kind) -> str:
+        """A new login of that user, labelled with the program that asks."""
+        label = "".join(c for c in call.request.headers.get("user-agent", "") if c.isprintable())[:200]
+        key = await self._parts.credentials.create(user.id, kind, self._lifetime, label)
         return self._parts.keys.login_token(key)
 
-    async def let_in(self, call: Call, user: User, response: Response) -> Response:
-        """Give a browser the cookie of a new login; the talk it has as a guest becomes the user's."""
+    async def set_cookie(self, call: Call, user: User, response: Response) -> None:
+        """Give a browser a new login."""
         response.set_cookie(
             LOGIN_COOKIE,
-            await self.token(user, "cookie"),
+            await self.token(call, user, "cookie"),
             max_age=int(self._lifetime.total_seconds()),
             httponly=True,
             samesite="lax",
             secure=self._parts.secure,
         )
+
+    async def let_in(self, call: Call, user: User, response: Response) -> Response:
+        """Give a browser the cookie of a new login; the talk it has as a guest becomes the user's."""
+        await self.set_cookie(call, user, response)
         guest = self._parts.keys.guest(call.request.scope)
         if guest.known:
             self._parts.sessions.adopt(guest.owner, user.owner, user.id)
@@ -182,7 +201,7 @@ def routes(parts: Parts) -> list[BaseRoute]:
 
     async def program_login(call: Call) -> Token:
         user = await doors.login(call, call.body.username, call.body.password)
-        return Token(access_token=await doors.token(user, "bearer"))
+        return Token(access_token=await doors.token(call, user, "bearer"))
 
     def post(path: str, handler: Any, summary: str, needs: Any = "nobody", **more: Any) -> Endpoint:
         return Endpoint("POST", path, handler, summary, "Accounts", needs, **more)
