@@ -67,6 +67,8 @@ class Endpoint:
     status: int = 200
     errors: tuple[int, ...] = ()
     """Which it may answer beside those that follow from the rest."""
+    also: tuple[int, ...] = ()
+    """Statuses whose answer is like the ordinary one: 206, a part of it; 503 of a health check."""
     limit: Limit | None = None
     """A rule of its own, counted by address."""
     example: Mapping[str, Any] | None = None

@@ -41,10 +41,12 @@ from server.auth import Identity, Keys
 from server.config import Config
 from server.headers import SecurityHeaders
 from server.limits import Limiter
+from server.lobby import Lobby
 from server.parts import Parts
 from server.passwords import Hashes
+from server.plans import Plans
 from server.prices import tariff as tariff_of
-from server.routes import accounts, conversations, operations, pages
+from server.routes import accounts, conversations, documentation, operations, pages
 from server.routes.answers import problem
 from server.sessions import Sessions
 from server.sockets import Sockets
@@ -58,6 +60,7 @@ from storage.database import Database, open_database
 from storage.ids import new_session_id
 from storage.settings import Settings
 from storage.talks import Talks
+from storage.times import iso
 from storage.usage import Usage
 
 log = logging.getLogger(__name__)
@@ -145,7 +148,7 @@ async def running(config: Config, place: Place = ALONE) -> AsyncIterator[App]:
         if limits.day:
             following = asyncio.create_task(_follow_spending(budget, Usage(database)))
             stack.push_async_callback(_stop, following)
-        purging = asyncio.create_task(_purge_forever(config, archive))
+        purging = asyncio.create_task(_purge_forever(config, archive, Talks(database)))
         stack.push_async_callback(_stop, purging)
         hashes = Hashes()
         stack.callback(hashes.close)
@@ -165,6 +168,9 @@ def _parts(
     hashes: Hashes,
 ) -> Parts:
     accounts, credentials, limiter = Accounts(database), Credentials(database), Limiter()
+    agents, talks, kept = Agents(database), Talks(database), Conversations(database)
+    plans = Plans(_setup(config), accounts, agents)
+    sessions.on_over = talks.ended
     identity = Identity(keys, accounts, credentials)
     server = config.server
     return Parts(
@@ -173,11 +179,13 @@ def _parts(
         engines,
         chains,
         archive,
-        Conversations(database),
+        kept,
         accounts,
         credentials,
-        Agents(database),
-        Talks(database),
+        agents,
+        talks,
+        plans,
+        Lobby(sessions, plans, talks, archive, kept),
         Usage(database),
         keys,
         identity,
@@ -193,6 +201,7 @@ def _app(parts: Parts, place: Place) -> App:
         *operations.routes(parts, version("parley")),
         *accounts.routes(parts),
         *conversations.routes(parts),
+        *documentation.routes(parts),
         *pages.routes(parts),
     ]
     http = SecurityHeaders(
@@ -200,8 +209,9 @@ def _app(parts: Parts, place: Place) -> App:
     )
     server = config.server
     sockets = Sockets(
-        parts.sessions,
+        parts.lobby,
         parts.keys,
+        parts.identity,
         place,
         server.allowed_origins,
         server.public_url,
@@ -309,14 +319,19 @@ async def _recover(config: Config, archive: Archive, sessions: Sessions) -> None
             log.info("session %s can be resumed until %s", left.session_id, left.expires_at)
 
 
-async def _purge_forever(config: Config, archive: Archive) -> None:
+async def _purge_forever(config: Config, archive: Archive, talks: Talks) -> None:
     """Delete what is older than it may be."""
     while True:
         now = datetime.now(UTC)
+        await talks.settle()
         if config.storage.retention_days:
-            await archive.purge(now - timedelta(days=config.storage.retention_days))
+            before = now - timedelta(days=config.storage.retention_days)
+            await archive.purge(before)
+            await talks.purge(iso(before), guests_only=False)
         if config.accounts.guest_retention_h:
-            await archive.purge(now - timedelta(hours=config.accounts.guest_retention_h), guests_only=True)
+            before = now - timedelta(hours=config.accounts.guest_retention_h)
+            await archive.purge(before, guests_only=True)
+            await talks.purge(iso(before), guests_only=True)
         await asyncio.sleep(PURGE_EVERY_S)
 
 

@@ -6,10 +6,13 @@ CONTENT_SECURITY_POLICY = (
     "default-src 'self'; connect-src 'self' ws: wss:; media-src 'self' blob:; img-src 'self' data:; "
     "object-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
 )
+LOOSE_STYLES = CONTENT_SECURITY_POLICY + "; style-src 'self' 'unsafe-inline'"
+"""For `/redoc` alone, whose program makes its styles as it runs. Scripts stay as strict as elsewhere."""
 
 
 class SecurityHeaders:
-    """No inline script, no framing, no sniffing; the microphone for our own pages only."""
+    """No inline script, no framing, no sniffing; the microphone for our own pages only. An answer that has
+    one of these headers already keeps its own."""
 
     def __init__(self, app: Any, *, secure: bool) -> None:
         self._app = app
@@ -27,7 +30,9 @@ class SecurityHeaders:
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         async def with_headers(message: Any) -> None:
             if message["type"] == "http.response.start":
-                message["headers"] = [*message.get("headers", ()), *self._headers]
+                own = list(message.get("headers", ()))
+                names = {name for name, _ in own}
+                message["headers"] = own + [header for header in self._headers if header[0] not in names]
             await send(message)
 
         await self._app(scope, receive, with_headers)

@@ -104,7 +104,7 @@ def routes(parts: Parts) -> list[BaseRoute]:
 
     missing = {"errors": (404,)}
     whole = {"answers": Conversation, **missing}
-    sound_errors = (206, 304, 400, 404, 416)
+    sound_errors = (304, 400, 404, 416)
     return parts.gate.routes(
         [
             get("/api/conversations", listed, "My talks, newest first", query=Paging, answers=ListedPage),
@@ -116,6 +116,7 @@ def routes(parts: Parts) -> list[BaseRoute]:
                 sound,
                 "A sound file (MP3), with Range",
                 media="audio/mpeg",
+                also=(206,),
                 errors=sound_errors,
             ),
         ]

@@ -78,7 +78,7 @@ def routes(parts: Parts, version: str) -> list[BaseRoute]:
 
     return parts.gate.routes(
         [
-            get("/health", health, "How the server is", answers=Health, errors=(503,)),
+            get("/health", health, "How the server is", answers=Health, also=(503,)),
             get("/api/voices", voices, "The voices to choose from", answers=Voices),
         ]
     )
