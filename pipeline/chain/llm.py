@@ -25,6 +25,10 @@ class LlmChain:
         self.chain = chain
         self._first_s, self._stall_s = first_timeout_s, stall_s
 
+    def preferring(self, name: str) -> "LlmChain":
+        """The same, that member first."""
+        return LlmChain(self.chain.preferring(name), self._first_s, self._stall_s)
+
     async def tokens(
         self,
         prompt: Prompt,
@@ -54,6 +58,8 @@ class LlmChain:
                     async for piece in stream:
                         _count(request, piece)
                         if isinstance(piece, str):
+                            if asked is not prompt and not something:
+                                piece = _joint(said, piece)
                             said += piece
                         elif isinstance(piece, ToolCall):
                             acted = True
@@ -86,6 +92,11 @@ def _goes_on(member: Member[Responder]) -> bool:
 def _continued(prompt: Prompt, said: str) -> Prompt:
     more = (Message("assistant", said), Message("user", GO_ON))
     return replace(prompt, messages=(*prompt.messages, *more))
+
+
+def _joint(said: str, piece: str) -> str:
+    """The first piece of a continuation: it begins with a word of its own, told to or not."""
+    return f" {piece}" if said[-1:].isalnum() and piece[:1].isalnum() else piece
 
 
 def _guess(prompt: Prompt) -> int:

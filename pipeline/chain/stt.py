@@ -16,6 +16,10 @@ class SttChain:
         self.chain = chain
         self.final_timeout_s = final_timeout_s
 
+    def preferring(self, name: str) -> "SttChain":
+        """The same, that member first."""
+        return SttChain(self.chain.preferring(name), self.final_timeout_s)
+
     def open(
         self,
         language: str = "",

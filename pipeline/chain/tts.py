@@ -23,6 +23,10 @@ class TtsChain:
         self.chain = chain
         self._first_s, self._stall_s = first_timeout_s, stall_s
 
+    def preferring(self, name: str) -> "TtsChain":
+        """The same, that member first."""
+        return TtsChain(self.chain.preferring(name), self._first_s, self._stall_s)
+
     def voices(self) -> list[VoiceInfo]:
         member = next(iter(self.chain.in_order()), None)
         return list(member.engine.voices()) if member is not None else []

@@ -150,7 +150,7 @@ async def test_one_alone_gets_all_of_the_time() -> None:
 
 
 async def test_a_broken_answer_is_gone_on_with_by_who_can() -> None:
-    broken = Model("The capital of ", "France is ", LlmError("gone"))
+    broken = Model("The capital of ", "France is", LlmError("gone"))
     simple, able = Model("Hello!"), Model("Paris.", goes_on=True)
     chain = chain_of("llm", broken=broken, simple=simple, able=able)
     assert await said(LlmChain(chain, 8.0, 5.0)) == ("The capital of France is Paris.", ["broken", "able"])
@@ -158,7 +158,7 @@ async def test_a_broken_answer_is_gone_on_with_by_who_can() -> None:
     asked = able.prompts[0].messages
     assert asked[:-2] == QUESTION.messages
     assert [(m.role, m.content) for m in asked[-2:]] == [
-        ("assistant", "The capital of France is "),
+        ("assistant", "The capital of France is"),
         ("user", GO_ON),
     ]
     await chain.aclose()
