@@ -1,13 +1,16 @@
-"""What was asked of providers, and what it cost: sums over the rows of `requests`."""
+"""What was asked of providers, and what it cost: sums over the rows of `requests`, and over those of
+`errands`, which belong to no talk."""
 
+import secrets
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import func, select
+from sqlalchemy import false, func, insert, select, union_all
 
 from storage.database import Database
-from storage.schema import requests
+from storage.schema import errands, requests
 from storage.times import iso
 
 DIGITS = 9
@@ -36,10 +39,19 @@ class Usage:
         self._database = database
 
     async def spent_since(self, time: datetime) -> float:
-        """What all talks have cost since then."""
-        query = select(func.sum(requests.c.price)).where(requests.c.time >= iso(time))
+        """What all talks and errands have cost since then."""
+        sums = [select(func.sum(t.c.price)).where(t.c.time >= iso(time)) for t in (requests, errands)]
         async with self._database.read() as connection:
-            return round(await connection.scalar(query) or 0.0, DIGITS)
+            spent = [await connection.scalar(query) or 0.0 for query in sums]
+            return round(sum(spent), DIGITS)
+
+    async def add_errands(self, lines: Iterable[Mapping[str, Any]], user_id: str | None) -> None:
+        """Write down requests outside of any talk; the lines are a bill's."""
+        now = iso(datetime.now(UTC))
+        rows = [_errand(line, user_id, now) for line in lines]
+        if rows:
+            async with self._database.write() as connection:
+                await connection.execute(insert(errands), rows)
 
     async def of_session(self, session_id: str) -> list[dict[str, Any]]:
         """A session's requests, in order."""
@@ -49,7 +61,12 @@ class Usage:
 
     async def by_provider(self, since: str | None = None, until: str | None = None) -> list[Sum]:
         """Sums by stage, provider and model; `since` (included) and `until` (excluded) are ISO times."""
-        r = requests.c
+        names = ("time", "stage", "provider", "model", "units", "price", "outcome")
+        both = union_all(
+            select(*(requests.c[name] for name in names), requests.c.speculative),
+            select(*(errands.c[name] for name in names), false().label("speculative")),
+        ).subquery()
+        r = both.c
         wasted = func.sum(r.price).filter(r.speculative.is_(True))
         failed = func.count().filter(r.outcome == "failed")
         query = select(
@@ -75,3 +92,13 @@ class Usage:
             )
             for stage, provider, model, count, bad, units, price, lost in found
         ]
+
+
+def _errand(line: Mapping[str, Any], user_id: str | None, time: str) -> dict[str, Any]:
+    texts = {name: str(line.get(name) or "") for name in _TEXTS}
+    numbers = {name: line.get(name) or 0 for name in ("units", "price", "input_tokens", "output_tokens")}
+    row = {"id": secrets.token_hex(16), "user_id": user_id, "time": time, **texts, **numbers}
+    return {**row, "counted": bool(line.get("counted")), "first_ms": line.get("first_ms")}
+
+
+_TEXTS = ("stage", "provider", "model", "unit", "outcome", "error")

@@ -108,3 +108,16 @@ async def test_a_deleted_conversation_takes_its_requests_along(database: Databas
     await repository.save(row_change(SESSION, talk()))
     await repository.delete(SESSION)
     assert await Usage(database).of_session(SESSION) == []
+
+
+async def test_errands_belong_to_no_talk_and_count_all_the_same(database: Database) -> None:
+    await Conversations(database).save(row_change(SESSION, talk()))
+    usage, before = Usage(database), datetime(2000, 1, 1, tzinfo=UTC)
+    spent = await usage.spent_since(before)
+    line = {"stage": "tts", "provider": "elevenlabs", "units": 6, "unit": "character", "outcome": "ok"}
+    await usage.add_errands([{**line, "price": 0.0003}, {**line, "price": 0.0, "outcome": "failed"}], None)
+    await usage.add_errands([], None)
+    assert await usage.spent_since(before) - spent == pytest.approx(0.0003)
+    sums = {(s.stage, s.requests, s.failed, s.units, s.price) for s in await usage.by_provider()}
+    assert ("tts", 3, 1, 46, 0.002) in sums
+    assert sum(s.requests for s in await usage.by_provider(until="2000-01-01")) == 0
