@@ -99,6 +99,7 @@ _COUNTS = (
     "input_audio_tokens",
     "output_audio_tokens",
     "cached_tokens",
+    "cached_audio_tokens",
     "characters",
     "audio_ms",
 )
@@ -110,4 +111,4 @@ def _units(r: Request) -> float:
     if r.stage == "tts":
         return r.characters
     text, audio = r.input_tokens + r.output_tokens, r.input_audio_tokens + r.output_audio_tokens
-    return text + audio + r.cached_tokens
+    return text + audio + r.cached_tokens + r.cached_audio_tokens

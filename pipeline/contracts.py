@@ -14,7 +14,7 @@ synthesizers. Every engine lives on one event loop and blocks it never longer th
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, runtime_checkable
 
 from pipeline.core.messages import Message as Message
 from pipeline.core.messages import ToolCall as ToolCall
@@ -284,7 +284,8 @@ class Usage:
     output_audio_tokens: int = 0
     """Of a speech-to-speech model, beside the text tokens."""
     cached_tokens: int = 0
-    """Input that it knew already, text or sound, where that is charged less: not among the others."""
+    cached_audio_tokens: int = 0
+    """Input that it knew already, where that is charged less: not among the others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -498,6 +499,78 @@ class TalkEngine(Engine, Protocol):
 
     async def open(self, setup: TalkSetup) -> Talk:
         """Raises `TalkError`."""
+
+
+# -- avatar ---------------------------------------------------------------------------------------------
+
+
+class AvatarError(ProviderError):
+    """An avatar from elsewhere failed. The page draws and speaks by itself; nobody need be told."""
+
+    stage = "avatar"
+
+
+@dataclass(frozen=True, slots=True)
+class AvatarSetup:
+    """The talk that an avatar is for."""
+
+    language: str = "en"
+
+
+@dataclass(frozen=True, slots=True)
+class AvatarView:
+    """What a client needs to show an avatar. It is sent to whoever talks: never a key, only what lets them
+    watch this one."""
+
+    kind: Literal["drawn", "embed", "livekit"]
+    """"drawn": by the page itself, nothing more is needed; "embed": a page for a frame; "livekit": a room."""
+    url: str = ""
+    room: str = ""
+    token: str = ""
+
+
+class Avatar(Protocol):
+    """One talk's avatar elsewhere. It gets the agent's sound as a client gets it: faster than it is played,
+    in order, from `begin` to `finish` or `interrupt`. No method but `gone` and `aclose` waits or raises."""
+
+    view: AvatarView
+
+    def begin(self, reply_id: str, rate_hz: int, offset_ms: int) -> None:
+        """A reply's sound follows, from `offset_ms` of it on (not 0: a part is repeated after a lost
+        connection)."""
+
+    def feed(self, pcm: bytes) -> None:
+        """s16le mono at the rate of `begin`, at most 100 ms."""
+
+    def mark(self, text: str, start_ms: int) -> None:
+        """These words of the reply sound from `start_ms` of its sound on. Only if the client wants marks."""
+
+    def finish(self) -> None:
+        """All of the reply's sound was fed."""
+
+    def duck(self, paused: bool) -> None:
+        """Somebody may be barging in: pause, or go on. Who cannot pause plays on."""
+
+    def interrupt(self) -> None:
+        """Stop speaking now, drop what is left of the reply."""
+
+    async def gone(self) -> None:
+        """Until it cannot be seen or heard any more. Raises `AvatarError`."""
+
+    async def aclose(self) -> None:
+        """The talk is over."""
+
+
+class AvatarEngine(Engine, Protocol):
+    """Opens one `Avatar` per talk, unless the page draws it."""
+
+    drawn: bool
+    """By the page itself: nothing is opened, and no sound is fed."""
+    frames: Sequence[str]
+    """The origins of the pages that may be shown in a frame, such as "https://avatar.example.org"."""
+
+    async def open(self, setup: AvatarSetup) -> Avatar:
+        """Returns once it can be seen and will speak. Raises `AvatarError`."""
 
 
 # -- tools ----------------------------------------------------------------------------------------------

@@ -32,6 +32,7 @@ class Request:
     output_audio_tokens: int = 0
     """Of a speech-to-speech model, beside the text tokens."""
     cached_tokens: int = 0
+    cached_audio_tokens: int = 0
     """Input that the model knew already, where that is charged less: not among the others."""
     characters: int = 0
     audio_ms: int = 0
@@ -53,10 +54,12 @@ class Request:
         self.counted = True
         if usage.input_tokens or usage.output_tokens:
             self.input_tokens, self.output_tokens = usage.input_tokens, usage.output_tokens
-        if usage.input_audio_tokens or usage.output_audio_tokens or usage.cached_tokens:
+        audio = usage.input_audio_tokens or usage.output_audio_tokens
+        if audio or usage.cached_tokens or usage.cached_audio_tokens:
             self.input_audio_tokens = usage.input_audio_tokens
             self.output_audio_tokens = usage.output_audio_tokens
             self.cached_tokens = usage.cached_tokens
+            self.cached_audio_tokens = usage.cached_audio_tokens
         self.characters = usage.characters or self.characters
         self.audio_ms = usage.audio_ms or self.audio_ms
 

@@ -20,7 +20,7 @@ class TokenPrices:
     audio_input: float = 0.0
     audio_output: float = 0.0
     cached_input: float = 0.0
-    """Of text and sound alike."""
+    cached_audio_input: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,8 @@ class Tariff:
         p = _find(prices, r.plugin, r.model) or TokenPrices()
         text = r.input_tokens * p.input + r.output_tokens * p.output
         audio = r.input_audio_tokens * p.audio_input + r.output_audio_tokens * p.audio_output
-        return (text + audio + r.cached_tokens * p.cached_input) / 1e6
+        cached = r.cached_tokens * p.cached_input + r.cached_audio_tokens * p.cached_audio_input
+        return (text + audio + cached) / 1e6
 
     def is_free(self, stage: str, plugin: str, model: str) -> bool:
         """Whether it costs nothing, as far as is known."""

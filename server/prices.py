@@ -22,7 +22,9 @@ def tariff(own: Prices) -> Tariff:
     tokens = {kind: {k: TokenPrices(**v) for k, v in ours.get(kind, {}).items()} for kind in ("llm", "talk")}
     for kind, mine in (("llm", own.llm), ("talk", own.talk)):
         for name, p in mine.items():
-            tokens[kind][name] = TokenPrices(p.input, p.output, p.audio_input, p.audio_output, p.cached_input)
+            tokens[kind][name] = TokenPrices(
+                p.input, p.output, p.audio_input, p.audio_output, p.cached_input, p.cached_audio_input
+            )
     return Tariff(
         {**ours.get("stt", {}), **own.stt}, tokens["llm"], {**ours.get("tts", {}), **own.tts}, tokens["talk"]
     )

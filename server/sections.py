@@ -133,6 +133,19 @@ class Talk:
 
 
 @dataclass(frozen=True, slots=True)
+class Avatar:
+    """How the agent looks, unless it or the user says otherwise."""
+
+    plugin: str = "orb"
+    timeout_ms: Timeout = 15_000
+    options: Options = field(default_factory=dict)
+
+    def options_of(self, name: str) -> Mapping[str, Any]:
+        """The settings of one plug-in."""
+        return self.options.get(name, {})
+
+
+@dataclass(frozen=True, slots=True)
 class Tools:
     """What the agent can do besides talking."""
 
@@ -181,6 +194,7 @@ class TokenPrice:
     audio_input: Annotated[float, Range(0)] = 0.0
     audio_output: Annotated[float, Range(0)] = 0.0
     cached_input: Annotated[float, Range(0)] = 0.0
+    cached_audio_input: Annotated[float, Range(0)] = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,6 +231,7 @@ class Config:
     llm: StreamingStage = StreamingStage(("rules",), 8000, stall_ms=5000)
     tts: StreamingStage = StreamingStage(("espeak",), 4000, stall_ms=3000)
     talk: Talk = field(default_factory=Talk)
+    avatar: Avatar = field(default_factory=Avatar)
     tools: Tools = field(default_factory=Tools)
     storage: Storage = field(default_factory=Storage)
     accounts: Accounts = field(default_factory=Accounts)

@@ -24,7 +24,7 @@ come earlier. It is replaced by another one in a quiet moment before that."""
 class Options:
     """[talk.gemini-live]"""
 
-    model: str = "gemini-2.5-flash-native-audio-preview-12-2025"
+    model: str = "gemini-3.1-flash-live-preview"
     voice: str = "Puck"
     base_url: str = "wss://generativelanguage.googleapis.com"
     """Another server that speaks the same protocol; it may do without a key."""

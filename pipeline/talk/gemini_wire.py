@@ -295,17 +295,16 @@ def _json(text: str) -> Any:
 
 
 def _usage(usage: Mapping[str, Any]) -> Usage:
-    """https://ai.google.dev/api/live#UsageMetadata. What the details do not tell is text."""
-    into, known = _by_modality(usage, "promptTokensDetails"), int(usage.get("cachedContentTokenCount") or 0)
-    out = _by_modality(usage, "responseTokensDetails")
+    """https://ai.google.dev/api/live#UsageMetadata. What the details do not tell is text. Live models do not
+    cache: what was said before is charged again in each turn."""
+    into, out = _by_modality(usage, "promptTokensDetails"), _by_modality(usage, "responseTokensDetails")
     heard, spoken = into.get("AUDIO", 0), out.get("AUDIO", 0)
     tools, thoughts = usage.get("toolUsePromptTokenCount") or 0, usage.get("thoughtsTokenCount") or 0
     asked = int(usage.get("promptTokenCount") or 0) + int(tools)
     made = int(usage.get("responseTokenCount") or 0) + int(thoughts)
     return Usage(
-        input_tokens=max(0, asked - heard - known),
+        input_tokens=max(0, asked - heard),
         input_audio_tokens=heard,
-        cached_tokens=known,
         output_tokens=max(0, made - spoken),
         output_audio_tokens=spoken,
     )

@@ -24,10 +24,12 @@ LIVES_S = 55 * 60.0
 class Options:
     """[talk.openai-realtime]"""
 
-    model: str = "gpt-realtime"
+    model: str = "gpt-realtime-2.1-mini"
     voice: str = "marin"
-    transcription_model: str = "gpt-4o-mini-transcribe"
+    transcription_model: str = "gpt-transcribe"
     """Which model writes down what the user says; it is charged by itself."""
+    reasoning_effort: str = ""
+    """"minimal" to "high" for a model that thinks before it speaks; "" leaves it to the model."""
     base_url: str = "wss://api.openai.com/v1"
     """Another server that speaks the same protocol; it may do without a key."""
 
@@ -66,7 +68,8 @@ class OpenAiRealtime:
         await probe_live(self._dial, self._wire(), WHO)
 
     def _wire(self) -> OpenAiWire:
-        return OpenAiWire(self._options.voice, self._options.transcription_model)
+        options = self._options
+        return OpenAiWire(options.voice, options.transcription_model, options.reasoning_effort)
 
     async def _dial(self) -> Line:
         base = self._options.base_url.rstrip("/")

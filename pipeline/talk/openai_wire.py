@@ -68,10 +68,10 @@ class _Reply:
 class OpenAiWire:
     """A `live.Wire`."""
 
-    def __init__(self, voice: str, ear_model: str) -> None:
+    def __init__(self, voice: str, ear_model: str, effort: str = "") -> None:
         self.out: list[Message] = []
         self.ready = self.leaving = False
-        self._voice, self._ear_model = voice, ear_model
+        self._voice, self._ear_model, self._effort = voice, ear_model, effort
         self._spoken = True
         self._resample = self._resampler()
         self._sent_bytes = 0
@@ -110,6 +110,8 @@ class OpenAiWire:
             ],
             "tool_choice": "auto",
         }
+        if self._effort:
+            session["reasoning"] = {"effort": self._effort}
         self._send("session.update", session=session)
         for message in setup.history:
             self._replay(message)
@@ -357,7 +359,8 @@ def _usage(usage: Mapping[str, Any]) -> Usage:
     return Usage(
         input_tokens=max(0, int(into.get("text_tokens") or 0) - known_text),
         input_audio_tokens=max(0, int(into.get("audio_tokens") or 0) - known_audio),
-        cached_tokens=known,
+        cached_tokens=known_text,
+        cached_audio_tokens=known_audio,
         output_tokens=int(out.get("text_tokens") or 0),
         output_audio_tokens=int(out.get("audio_tokens") or 0),
     )

@@ -92,7 +92,7 @@ async def test_a_spoken_turn(name: str) -> None:
     assert talk["counted"] is True
     assert talk["output_audio_tokens"] > 0
     ears = [c for c in costs if c["stage"] == "stt"]
-    assert [c["model"] for c in ears] == (["gpt-4o-mini-transcribe"] if name == "openai-realtime" else [])
+    assert [c["model"] for c in ears] == (["gpt-transcribe"] if name == "openai-realtime" else [])
 
 
 @BOTH

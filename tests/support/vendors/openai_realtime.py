@@ -25,7 +25,7 @@ from tests.support.vendors.place import KEY, Seen, Trouble, Vendor
 from tests.support.vendors.sound import MS_PER_CHAR, Ear, speech_of
 
 RATE_HZ = 24_000
-MODELS = ("gpt-realtime", "gpt-realtime-mini")
+MODELS = ("gpt-realtime-2.1-mini", "gpt-realtime-1.5")
 BYTES_PER_MS = RATE_HZ * 2 // 1000
 
 
