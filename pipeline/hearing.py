@@ -32,7 +32,7 @@ class Hearing:
         report: Report,
         spawn: Spawn,
     ) -> None:
-        self._engine, self._spawn = engine, spawn
+        self.engine, self._spawn = engine, spawn
         self._said, self._failed, self._report = said, failed, report
         keep = (timing.prefix_ms + 2 * timing.start_ms + LONGEST_ONSET_MS) // FRAME_MS
         self._recent: deque[bytes] = deque(maxlen=keep)
@@ -59,7 +59,7 @@ class Hearing:
     def start(self, utterance: int, from_frame: int) -> None:
         """Open a transcriber and feed it everything since `from_frame` that is still there."""
         count = min(self.frames - from_frame, len(self._recent))
-        transcriber = self._engine.open(self.language, (), self._report, thrifty=self.thrifty)
+        transcriber = self.engine.open(self.language, (), self._report, thrifty=self.thrifty)
         task = self._spawn(self._read(utterance, transcriber))
         self._open[utterance] = (transcriber, task)
         self._fed = transcriber

@@ -9,6 +9,7 @@ none is left when `end` returns. It knows the contracts, never an engine; it kno
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -26,6 +27,7 @@ from pipeline.contracts import (
 from pipeline.core import events as act
 from pipeline.core.audio import Framer
 from pipeline.core.dialogue import Dialogue
+from pipeline.core.endpoint import Timing
 from pipeline.core.events import Action, Actions
 from pipeline.core.floor import Floor
 from pipeline.duplex import Duplex, Terms
@@ -33,7 +35,7 @@ from pipeline.hearing import Hearing
 from pipeline.minutes import Minutes
 from pipeline.outbox import Event, Outbox
 from pipeline.reply import Voice
-from pipeline.setup import STARTED, Engines, Restored, Rules, Setup
+from pipeline.setup import Engines, Restored, Rules, Setup
 from pipeline.speaking import Mouth, Speaking
 from pipeline.timeline import TimeLine
 from pipeline.toolbox import Toolbox
@@ -69,8 +71,11 @@ class Session:
         """With which the client's socket is to be closed once the outbox is empty."""
         self.ended = False
         self.attached_before = restored is not None
+        self.suspended = False
+        """It ended here only for this server: it may be resumed."""
         self._loop = asyncio.get_running_loop()
-        self._engines, self._rules, self._wall = engines, rules, wall
+        self._engines, self._rules, self._wall = engines.suited(setup), rules, wall
+        self._all_engines = engines
         self._tasks: set[asyncio.Task[None]] = set()
         self._observers: set[Outbox] = set()
         self._kick: Callable[[], None] | None = None
@@ -79,17 +84,18 @@ class Session:
         now = self._now()
         started_at = now - (restored.at_s if restored else 0.0)
         timeline = TimeLine(restored.position, now) if restored and restored.position else TimeLine()
-        self.dialogue = Dialogue(setup.system_prompt)
+        self.dialogue = Dialogue(setup.prompt)
         self.minutes = Minutes(
             recorder, self.dialogue, timeline, rules.tariff, rules.budget, wall, started_at
         )
         if restored:
             self.minutes.restore(restored.conversation, restored.files)
         turn = max((int(m.get("turn") or 0) for m in self.minutes.messages), default=0)
-        self.floor = Floor(rules.timing, hold_to_talk=setup.mode == "hold-to-talk", turn=turn)
+        self.floor = Floor(self._timing(), hold_to_talk=setup.mode == "hold-to-talk", turn=turn)
         self._framer, self._detector = Framer(), engines.vad.open()
         self._judge = engines.turn.open()
-        toolbox = Toolbox(
+        engines = self._engines
+        toolbox = self._toolbox = Toolbox(
             engines.tools,
             engines.tool_timeout_s,
             lambda: ToolContext(session_id, wall, setup.language),
@@ -107,7 +113,7 @@ class Session:
             self._on_stt_failover,
             self._spawn,
         )
-        mouth = Mouth(
+        mouth = self._mouth = Mouth(
             self.outbox,
             self.emit,
             self._run,
@@ -134,6 +140,9 @@ class Session:
         self._active_at = now
         self._lost_at: float | None = now - (restored.gone_s if restored else 0.0)
         self._partial = ""
+        self._visited = False
+        """It is used over REST: it is not lost for want of a socket."""
+        self._told_deaf = False
         self._arm()
 
     # -- verbs -----------------------------------------------------------------------------------------------
@@ -142,6 +151,9 @@ class Session:
         """Microphone audio, s16le mono 16 kHz, any length. The hot path: no await, no task, no queue."""
         floor = self.floor
         if self.ended or (floor.hold_to_talk and not floor.pressed):
+            return
+        if self.setup.channels == "text":
+            self._refuse_sound()
             return
         now = self._now()
         minutes = self.minutes
@@ -175,23 +187,25 @@ class Session:
             case "start":
                 self._start(event)
             case "talk.begin" | "talk.end" if not self.floor.hold_to_talk:
-                message = "talk.begin and talk.end are for hold-to-talk; this talk has an open microphone."
-                self.emit({"type": "error", "code": "wrong_mode", "message": message, "fatal": False})
+                self._wrong_mode(
+                    "talk.begin and talk.end are for hold-to-talk; this talk has an open microphone."
+                )
+            case "talk.begin" if self.setup.channels == "text":
+                self._refuse_sound()
             case "talk.begin":
                 self._began = True
                 self._greeted, self._greet_at = True, None
                 self._run(self.floor.on_press(now))
             case "talk.end":
                 self._run(self.floor.on_release(now))
+            case "text_message" if self.setup.channels == "voice":
+                self._wrong_mode("This talk is by voice only: nothing can be typed.")
             case "text_message":
-                self._greeted, self._greet_at, self._began = True, None, True
+                self._greeted, self._greet_at = True, None
+                self._began = self._began or self.attached  # else its first client may still say `start`
                 self._run(self.floor.on_text(event["message"], now))
             case "update_prompt":
-                self.dialogue.system_prompt = event["prompt"]
-                self.setup.system_prompt = event["prompt"]
-                if self.duplex is not None:
-                    self.duplex.instruct(event["prompt"])
-                self.minutes.note("open", now, {"system_prompt": event["prompt"]})
+                self.change(system_prompt=event["prompt"])
                 self.emit({"type": "prompt_updated"})
             case "interrupt":
                 self._run(self.floor.on_interrupt(now))
@@ -201,6 +215,24 @@ class Session:
                 self.outbox.put({"type": "pong"})
             case other:
                 raise ValueError(f"unknown event {other!r}")
+        self._arm()
+
+    def change(self, **told: Any) -> None:
+        """From the next reply on the talk is like that: fields of `Setup`, as `Setup.take` has them."""
+        self.setup.take(told)
+        self.dialogue.system_prompt = self.setup.prompt
+        if self.duplex is not None:
+            self.duplex.instruct(self.setup.prompt)
+        self.minutes.note("open", self._now(), told)
+
+    def visit(self) -> None:
+        """Somebody uses the session over REST. Without a socket it now ends when it is idle, not lost."""
+        now = self._now()
+        if not self._visited:
+            self.minutes.note("resume", now, {})  # it may have been over: now it is not
+        self._visited = True
+        if self._lost_at is not None:
+            self._lost_at = now
         self._arm()
 
     def attach(self, kick: Callable[[], None]) -> Event:
@@ -234,6 +266,15 @@ class Session:
         self._lose(self._now())
         self.minutes.sync()
         self._arm()
+
+    def _wrong_mode(self, message: str) -> None:
+        self.emit({"type": "error", "code": "wrong_mode", "message": message, "fatal": False})
+
+    def _refuse_sound(self) -> None:
+        """A microphone sends fifty times a second: it is told once."""
+        if not self._told_deaf:
+            self._told_deaf = True
+            self._wrong_mode("This talk is in writing only: sound is not heard.")
 
     def _lose(self, now: float) -> None:
         self._kick, self._lost_at = None, now
@@ -448,20 +489,33 @@ class Session:
             self.emit({"type": "error", "code": "too_late", "message": message, "fatal": False})
             return
         self._began = True
-        for key, attribute in STARTED.items():
-            if key in event:
-                setattr(setup, attribute, event[key])
-        self.dialogue.system_prompt = setup.system_prompt
+        setup.take(event)
+        self.dialogue.system_prompt = setup.prompt
         self.hearing.language = setup.language
         self.speaking.marks = setup.marks
-        self.floor = Floor(
-            self._rules.timing,
-            hold_to_talk=setup.mode == "hold-to-talk",
-            turn=self.floor.turn,
-            frame=self.hearing.frames,
-        )
+        self._suit()
+        if self.floor.idle:
+            self.floor = Floor(
+                self._timing(),
+                hold_to_talk=setup.mode == "hold-to-talk",
+                turn=self.floor.turn,
+                frame=self.hearing.frames,
+            )
+        else:  # a message that came over REST is being answered
+            self.floor.hold_to_talk = setup.mode == "hold-to-talk"
         self.minutes.note("open", self._now(), setup.told())
         self._greet()
+
+    def _suit(self) -> None:
+        """Ask whom the agent prefers, let it use its tools alone."""
+        engines = self._engines = self._all_engines.suited(self.setup)
+        self._mouth.llm, self._mouth.tts = engines.llm, engines.tts
+        self._toolbox.tools = engines.tools
+        if self.duplex is None:
+            self.hearing.engine = engines.stt
+
+    def _timing(self) -> Timing:
+        return replace(self._rules.timing, **self.setup.turn)
 
     def _greet(self) -> None:
         self._greet_at = None
@@ -485,7 +539,7 @@ class Session:
             return TalkSetup(prompt, history, toolbox.specs, told.language, told.voice, is_spoken())
 
         def is_spoken() -> bool:
-            return self.setup.response != "text"
+            return self._voice().rate_hz > 0
 
         terms = Terms(
             setup,
@@ -501,8 +555,14 @@ class Session:
 
     def _voice(self) -> Voice:
         setup = self.setup
-        rate = 0 if setup.response == "text" else setup.output_rate_hz
-        return Voice(rate, setup.voice, setup.language)
+        # A reply that nobody can hear is given in writing: waiting for a listener it would never end.
+        unheard = self._visited and not self.attached
+        rate = 0 if unheard or not setup.is_spoken else setup.output_rate_hz
+        return Voice(rate, setup.voice, setup.language, setup.speed, setup.pitch)
+
+    @property
+    def _away_s(self) -> float:
+        return max(self._rules.resume_s, self._rules.idle_s if self._visited else 0.0)
 
     # -- time ------------------------------------------------------------------------------------------------
 
@@ -515,7 +575,7 @@ class Session:
             return
         moments = [self.floor.wake_at(), self.speaking.pump_at, self._greet_at]
         if self._lost_at is not None:
-            moments.append(self._lost_at + self._rules.resume_s)
+            moments.append(self._lost_at + self._away_s)
         elif self.floor.idle:
             moments.append(self._active_at + self._rules.idle_s)
         self._alarm.set(min((m for m in moments if m is not None), default=None))
@@ -529,8 +589,8 @@ class Session:
             if self.speaking.pump_at is not None and now >= self.speaking.pump_at - 0.0005:
                 self.speaking.pump()
             if self._lost_at is not None:
-                if now >= self._lost_at + self._rules.resume_s - 0.0005:
-                    self.end_soon("the connection was lost", 1001)
+                if now >= self._lost_at + self._away_s - 0.0005:
+                    self.end_soon("idle" if self._visited else "the connection was lost", 1001)
             elif self.floor.idle and now >= self._active_at + self._rules.idle_s - 0.0005:
                 self.end_soon("idle", 4408)
         except Exception as error:  # noqa: BLE001 - a bug: this session ends, saved whole
@@ -576,6 +636,7 @@ class Session:
         if self.duplex is not None:
             self.duplex.close()
         await self._await_tasks()
+        self.suspended = keep
         if keep:
             self.minutes.note("detach", self._now(), {"reason": reason})
             await self._write(keep=True)

@@ -1,7 +1,7 @@
 """What a talk is to be like, and what all talks share: the values a session is made from."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from pipeline.budget import Budget, Limits
@@ -24,7 +24,19 @@ STARTED = {
 }
 """The fields of `start`, and what they set in `Setup`."""
 
+OF_AGENT = {
+    name: name
+    for name in (
+        *("agent_id", "agent_name", "avatar", "greeting", "persona", "context", "channels", "speed", "pitch"),
+        *("tools", "turn", "providers"),
+    )
+}
+"""What an agent, a user's preferences or a stored session set beside; no client says these itself."""
+KEPT = {**STARTED, **OF_AGENT}
+"""All that the journal keeps, so that a session that is taken up again is as it was."""
+
 Mode = Literal["open-mic", "hold-to-talk"]
+Channels = Literal["voice", "text", "both"]
 
 
 @dataclass(slots=True)
@@ -43,14 +55,42 @@ class Setup:
     """Audio travels in JSON both ways."""
     marks: bool = False
     """The client wants `audio.mark`."""
+    channels: Channels = "both"
+    """How they may talk: by "voice" nothing is typed, by "text" nothing sounds, either way."""
+    speed: float = 1.0
+    pitch: float = 1.0
+    agent_id: str | None = None
+    agent_name: str = "Parley"
+    avatar: str = ""
+    """A picture's address; "" = none."""
+    persona: str = ""
+    """What an agent is told before `system_prompt`. It stays when that one is replaced."""
+    context: str = ""
+    """What the model is told after `system_prompt`; it stays too."""
+    tools: Sequence[str] | None = None
+    """The names of the tools that may be used; None = all there are."""
+    turn: Mapping[str, Any] = field(default_factory=dict)
+    """Fields of `core.endpoint.Timing` that are other than the server's."""
+    providers: Mapping[str, str] = field(default_factory=dict)
+    """Stage -> the member of its chain to be asked first."""
+
+    @property
+    def prompt(self) -> str:
+        """All that the model is told about itself."""
+        return "\n\n".join(part for part in (self.persona, self.system_prompt, self.context) if part)
+
+    @property
+    def is_spoken(self) -> bool:
+        """Replies have a voice."""
+        return self.response != "text" and self.channels != "text"
 
     def told(self) -> dict[str, Any]:
-        """What a client chose, as the journal's header keeps it and `start` names it."""
-        return {key: getattr(self, attribute) for key, attribute in STARTED.items()}
+        """What was chosen, as the journal's header keeps it and `start` names it."""
+        return {key: getattr(self, attribute) for key, attribute in KEPT.items()}
 
     def take(self, told: Mapping[str, Any]) -> None:
-        """Take up what an earlier server's journal says was chosen."""
-        for key, attribute in STARTED.items():
+        """Take up what was chosen: by an agent, by a client, or as an earlier server's journal says."""
+        for key, attribute in KEPT.items():
             if told.get(key) is not None:
                 setattr(self, attribute, told[key])
 
@@ -69,6 +109,19 @@ class Engines:
     talk: Chain[TalkEngine] | None = None
     """One model for speech to speech; the three stages stand behind it."""
     talk_patience: Patience = field(default_factory=Patience)
+
+    def suited(self, setup: Setup) -> "Engines":
+        """The same, as one session is to have them: its tools, its favourites first in every chain."""
+        asked, tools = setup.providers, self.tools
+        if setup.tools is not None:
+            tools = {name: tool for name, tool in tools.items() if name in setup.tools}
+        return replace(
+            self,
+            tools=tools,
+            stt=self.stt.preferring(asked.get("stt", "")),
+            llm=self.llm.preferring(asked.get("llm", "")),
+            tts=self.tts.preferring(asked.get("tts", "")),
+        )
 
     def prepare(self) -> None:
         """Somebody is there, or has begun to speak: connections are opened before they are needed."""

@@ -297,8 +297,8 @@ class Speaking:
         """Let out whatever may leave now."""
         reply, floor = self.current, self._floor()
         self.pump_at = None
-        if reply is None or reply.held or not self.attached:
-            return
+        if reply is None or reply.held or not (self.attached or not reply.voice.rate_hz):
+            return  # (what is only written waits for nobody)
         now = self._mouth.now()
         if not floor.ducked:
             self._send_audio(reply, floor, now)

@@ -24,13 +24,13 @@ class Toolbox:
         spawn: Spawn,
         now: Callable[[], float],
     ) -> None:
-        self._tools, self._timeout_s, self._context = tools, timeout_s, context
+        self.tools, self._timeout_s, self._context = tools, timeout_s, context
         self._minutes, self._emit, self._spawn, self._now = minutes, emit, spawn, now
         self._count = 0
 
     @property
     def specs(self) -> tuple[ToolSpec, ...]:
-        return tuple(tool.spec for tool in self._tools.values())
+        return tuple(tool.spec for tool in self.tools.values())
 
     async def run(self, call: ToolCall, turn: int) -> None:
         """Run a call to its end, even if the caller of this is cancelled meanwhile."""
@@ -45,7 +45,7 @@ class Toolbox:
         self._emit({"type": "tool.call", **ids, "arguments": dict(call.arguments)})
         result: Mapping[str, Any]
         try:
-            tool = self._tools[call.name]
+            tool = self.tools[call.name]
             async with asyncio.timeout(self._timeout_s):
                 result = await tool.run(call.arguments, self._context())
             self._emit({"type": "tool.result", "id": call.id, "result": dict(result)})

@@ -10,7 +10,9 @@ from server.api import Gate
 from server.auth import Identity, Keys
 from server.config import Config
 from server.limits import Limiter
+from server.lobby import Lobby
 from server.passwords import Hashes
+from server.plans import Plans
 from server.sessions import Sessions
 from storage.accounts import Accounts
 from storage.agents import Agents
@@ -35,6 +37,8 @@ class Parts:
     credentials: Credentials
     agents: Agents
     talks: Talks
+    plans: Plans
+    lobby: Lobby
     usage: Usage
     keys: Keys
     identity: Identity

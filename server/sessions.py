@@ -6,15 +6,17 @@ A session's tasks belong to the application, not to a socket: a lost socket leav
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
 from pipeline.contracts import Archive
+from pipeline.figures import Figures
 from pipeline.minutes import iso
 from pipeline.session import Session
 from pipeline.setup import Engines, Restored, Rules, Setup
+from server.plans import Plan
 
 log = logging.getLogger(__name__)
 
@@ -66,7 +68,12 @@ class Sessions:
         self._setup, self._most, self._new_id, self.plugins = setup, most, new_id, dict(plugins)
         self._live: dict[str, Session] = {}
         self._owners: dict[str, str] = {}
+        self.figures = Figures()
+        """Who gives sessions their avatars, where those come from elsewhere."""
         self._draining = False
+        self._ends: set[asyncio.Task[None]] = set()
+        self.on_over: Callable[[str, str], Awaitable[None]] | None = None
+        """Told the id of a session that is over for good, and when that was."""
         self.opened = 0
         """Sessions opened since the start."""
 
@@ -84,6 +91,11 @@ class Sessions:
         session = self._live.get(session_id)
         return None if session is None or session.ended else session
 
+    @property
+    def resume_s(self) -> float:
+        """How long a lost client may stay away."""
+        return self._rules.resume_s
+
     def owner_of(self, session_id: str) -> str:
         return self._owners.get(session_id, "")
 
@@ -94,24 +106,32 @@ class Sessions:
                 self._owners[session_id] = owner
                 session.belong_to(owner, user_id)
 
-    def open(self, owner: str) -> Session:
-        """A new session. Raises `Full` or `Draining`."""
+    def new_id(self) -> str:
+        """A name for a session that is to be opened later."""
+        return self._new_id()
+
+    def is_ending(self, session_id: str) -> bool:
+        """It has ended, and is being written."""
+        return session_id in self._live and self.get(session_id) is None
+
+    def open(self, plan: Plan) -> Session:
+        """A new session; the live one, if the planned one is live already. Raises `Full` or `Draining`."""
         if self._draining:
             raise Draining
+        if plan.session_id and (live := self.get(plan.session_id)):
+            return live
         if len(self._live) >= self._most:
             raise Full
-        session_id = self._new_id()
-        setup = replace(self._setup)
+        session_id = plan.session_id or self._new_id()
         header = {
             "session_id": session_id,
             "start_time": iso(_wall()),
-            "user_id": None,
-            "agent_id": None,
-            "owner": owner or None,
+            "user_id": plan.user_id,
+            "owner": plan.owner or None,
             "config": self.plugins,
-            **setup.told(),
+            **plan.setup.told(),
         }
-        return self._make(session_id, setup, owner, header, None)
+        return self._make(session_id, plan.setup, plan.owner, header, None)
 
     def restore(self, left: Left) -> Session | None:
         """Take up a session of a server that died: its client may come back for what is left of the
@@ -140,6 +160,7 @@ class Sessions:
         recorder = self._archive.open(session_id, header, lambda sentence: live[0].on_trouble(sentence))
         session = Session(session_id, setup, self._engines, self._rules, recorder, _wall, restored)
         live.append(session)
+        self.figures.follow(session_id, setup, session.outbox)
         session.on_end = self._forget
         self._live[session_id], self._owners[session_id] = session, owner
         self.opened += 1
@@ -148,18 +169,24 @@ class Sessions:
     def _forget(self, session: Session) -> None:
         self._live.pop(session.id, None)
         self._owners.pop(session.id, None)
+        if self.on_over is not None and not session.suspended:
+            task = asyncio.ensure_future(self.on_over(session.id, iso(_wall())))
+            self._ends.add(task)
+            task.add_done_callback(self._ends.discard)
 
     async def drain(self) -> None:
         """Close every session's socket with 1001 and write everything; each stays resumable elsewhere."""
         self._draining = True
         sessions = list(self._live.values())
         if not sessions:
+            await asyncio.gather(*self._ends, return_exceptions=True)
             return
         log.info("writing %d live session(s) before going down", len(sessions))
         ends = [asyncio.ensure_future(s.end("the server is restarting", 1001, keep=True)) for s in sessions]
         _, late = await asyncio.wait(ends, timeout=DRAIN_S)
         for task in late:
             task.cancel()
+        await asyncio.gather(*self._ends, return_exceptions=True)
         if late:
             log.warning("%d session(s) were not written in time; the next start finishes them", len(late))
 

@@ -9,10 +9,12 @@ from urllib.parse import parse_qs
 
 from pipeline.outbox import Event
 from pipeline.session import Session
-from server.auth import Keys, Principal, origin_allowed
-from server.sessions import Draining, Full, Sessions
+from server.auth import Identity, Keys, Principal, origin_allowed
+from server.lobby import Lobby, Over, Unknown, user_of
+from server.plans import NoAgent, of_agent
+from server.sessions import Draining, Full
 from server.wire.serve import NOT_ALLOWED, refuse, serve, watch
-from server.wire.voice import Voice
+from server.wire.voice import BadMessage, Voice
 from server.workers import Place, forward, is_forwarded
 
 PATHS = ("/ws/voice", "/ws/transcript/{session_id}", "/ws/voice-agent/{session_id}", "/ws/{session_id}")
@@ -20,6 +22,8 @@ PATHS = ("/ws/voice", "/ws/transcript/{session_id}", "/ws/voice-agent/{session_i
 
 GOING_AWAY, TRY_LATER = 1001, 1013
 _PATH = re.compile(r"/ws/(?:(?P<voice>voice)|transcript/(?P<watch>[^/]+)|(?:voice-agent/)?(?P<join>[^/]+))")
+_NO_GUESTS = "guests are not allowed here: sign in first"
+_GONE = "there is no such live session"
 
 
 class Refused(Exception):
@@ -36,8 +40,8 @@ class Wanted:
 
     session_id: str
     worker: int
-    missing: str
-    """What to say when it is nowhere."""
+    resumed: bool = False
+    """By its resume token, which opens it whoever shows it."""
 
 
 class Sockets:
@@ -45,15 +49,16 @@ class Sockets:
 
     def __init__(
         self,
-        sessions: Sessions,
+        lobby: Lobby,
         keys: Keys,
+        identity: Identity,
         place: Place,
         allowed_origins: Sequence[str],
         public_url: str,
         *,
         guests: bool,
     ) -> None:
-        self._sessions, self._keys, self._place = sessions, keys, place
+        self._lobby, self._keys, self._identity, self._place = lobby, keys, identity, place
         self._allowed_origins, self._public_url, self._guests = allowed_origins, public_url, guests
         self._open: set[asyncio.Task[Any]] = set()
 
@@ -80,15 +85,20 @@ class Sockets:
             if not forwarded and not origin_allowed(scope, self._allowed_origins, self._public_url):
                 raise Refused(NOT_ALLOWED, "this origin is not allowed")
             query = {k: v[-1] for k, v in parse_qs(scope["query_string"].decode("latin-1")).items()}
-            wanted = self._wanted(match, query)
+            who = await self._identity.of(scope, query.get("token", ""))
+            if who.is_wrong:
+                raise Refused(NOT_ALLOWED, "this token is not valid (any more)")
+            wanted = self._wanted(match, query, who)
             if wanted is None:
-                session = self._new(query, self._keys.guest(scope))
-            elif found := self._sessions.get(wanted.session_id):
+                session = await self._new(query, who)
+            elif found := self._live(wanted, who):
                 session = found
             elif not forwarded and await forward(self._place, wanted.worker, scope, receive, send):
                 return
+            elif forwarded or wanted.resumed or match["watch"]:
+                raise Refused(NOT_ALLOWED, "this talk can no longer be resumed" if wanted.resumed else _GONE)
             else:
-                raise Refused(NOT_ALLOWED, wanted.missing)
+                session = await self._opened(wanted.session_id, who)
         except Refused as refused:
             await refuse(receive, send, refused.code, refused.reason)
             return
@@ -99,42 +109,93 @@ class Sockets:
             session.setup.base64 = True  # these paths' default; `start` may say otherwise
         codec = Voice()
         codec.follow(session.setup.input_rate_hz, base64_mode=session.setup.base64)
-        await serve(receive, send, session, codec, lambda more: self._connected(session, codec, more))
 
-    def _wanted(self, match: "re.Match[str]", query: dict[str, str]) -> "Wanted | None":
-        """The live session that is asked for; None for a new one. A guest's session id is its key."""
-        gone = "there is no such live session"
-        session_id = match["watch"] or match["join"] or query.get("session_id")
+        async def arrange(start: Event) -> Event:
+            return await self._arranged(start, session, who)
+
+        def connected(more: Event) -> Event:
+            return self._connected(session, codec, more)
+
+        await serve(receive, send, session, codec, connected, arrange)
+
+    def _wanted(self, match: "re.Match[str]", query: dict[str, str], who: Principal) -> "Wanted | None":
+        """The session that is asked for; None for a new one."""
         if "resume" in query and not match["watch"]:
             token = self._keys.read_resume_token(query["resume"])
             if token is None:
                 raise Refused(NOT_ALLOWED, "this is not a resume token of ours")
-            return Wanted(*token, "this talk can no longer be resumed")
-        return Wanted(session_id, self._place.index, gone) if session_id else None
+            return Wanted(*token, resumed=True)
+        session_id = match["watch"] or match["join"] or query.get("session_id") or who.session_id
+        return Wanted(session_id, self._place.index) if session_id else None
 
-    def _new(self, query: dict[str, str], principal: Principal) -> Session:
-        if "token" in query:
-            raise Refused(NOT_ALLOWED, "this token is not valid")
-        if not self._guests:
-            raise Refused(NOT_ALLOWED, "guests are not allowed here: sign in first")
+    def _live(self, wanted: Wanted, who: Principal) -> Session | None:
+        """That session, if it is live in this process."""
+        sessions = self._lobby.sessions
+        session = sessions.get(wanted.session_id)
+        if session is None or wanted.resumed:
+            return session
+        if not who.may_act(session.id, user_of(sessions.owner_of(session.id))):
+            raise Refused(NOT_ALLOWED, _GONE)
+        self._refuse_strangers(who)
+        return session
+
+    async def _opened(self, session_id: str, who: Principal) -> Session:
+        """A session that was made ahead, and that nobody has come to yet."""
+        self._refuse_strangers(who)
         try:
-            return self._sessions.open(principal.owner)
+            return await self._lobby.come_in(session_id, who)
+        except (Unknown, Over):
+            raise Refused(NOT_ALLOWED, _GONE) from None
         except Full:
             raise Refused(TRY_LATER, "all lines are busy, try again later") from None
         except Draining:
             raise Refused(GOING_AWAY, "the server is restarting") from None
 
+    async def _new(self, query: dict[str, str], who: Principal) -> Session:
+        self._refuse_strangers(who)
+        try:
+            return self._lobby.sessions.open(await self._lobby.plans.new(who, query.get("agent_id", "")))
+        except NoAgent:
+            raise Refused(NOT_ALLOWED, "there is no such agent of yours") from None
+        except Full:
+            raise Refused(TRY_LATER, "all lines are busy, try again later") from None
+        except Draining:
+            raise Refused(GOING_AWAY, "the server is restarting") from None
+
+    def _refuse_strangers(self, who: Principal) -> None:
+        if not (self._guests or who.user or who.session_id):
+            raise Refused(NOT_ALLOWED, _NO_GUESTS)
+
+    async def _arranged(self, start: Event, session: Session, who: Principal) -> Event:
+        """A `start` with what its agent brings along; what it says itself counts more."""
+        agent_id = start.pop("agent_id", "")
+        if not agent_id:
+            return start
+        try:
+            agent = await self._lobby.plans.agent(who, agent_id)
+        except NoAgent:
+            raise BadMessage("There is no such agent of yours.", "no_agent") from None
+        return {**of_agent(agent, session.setup.channels), **start}
+
     def _connected(self, session: Session, codec: Voice, more: Event) -> Event:
-        setup = session.setup
+        setup, figures = session.setup, self._lobby.sessions.figures
         return {
             "type": "connected",
             "session_id": session.id,
             "mode": setup.mode,
-            "agent": {"id": None, "name": "Parley", "voice": setup.voice, "language": setup.language},
+            "agent": {
+                "id": setup.agent_id,
+                "name": setup.agent_name,
+                "voice": setup.voice,
+                "language": setup.language,
+                "avatar": figures.name_for(setup.avatar),
+            },
+            "channels": setup.channels,
             "input_rate": codec.input_rate,
             "output_rate": setup.output_rate_hz,
             "resume_token": self._keys.resume_token(session.id),
             "resume_window_s": session.resume_window_s,
+            **figures.told(session.id),
             **more,
         }
 

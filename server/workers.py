@@ -31,6 +31,8 @@ from server.config import Config
 log = logging.getLogger(__name__)
 
 FORWARDED = b"x-parley-forwarded"
+SHOWN = (b"cookie", b"authorization")
+"""The headers by which the other worker sees who is asking."""
 CONNECT_S = 2.0
 STOP_S = 12.0
 RESTART_S = 1.0
@@ -79,12 +81,12 @@ async def forward(place: Place, first: int, scope: Any, receive: Any, send: Any)
 
 async def _dial(path: str, scope: Any) -> ClientConnection | None:
     query = scope["query_string"].decode("latin-1")
-    kept = [(k.decode(), v.decode("latin-1")) for k, v in scope["headers"] if k in (b"cookie", b"host")]
+    shown = [(k.decode(), v.decode("latin-1")) for k, v in scope["headers"] if k in SHOWN]
     try:
         return await unix_connect(
             path,
             f"ws://worker{scope['path']}?{query}",
-            additional_headers=[(k, v) for k, v in kept if k == "cookie"] + [(FORWARDED.decode(), "1")],
+            additional_headers=[*shown, (FORWARDED.decode(), "1")],
             compression=None,
             max_size=None,
             open_timeout=CONNECT_S,

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -55,10 +55,11 @@ def recover(
             if ledger.fold.ended:
                 over.append(ledger)
                 continue
-            expires_at = _last_activity(ledger, places, now) + timedelta(seconds=window_s)
-            if expires_at > now:
+            found = as_it_stands(ledger, places, window_s, now)
+            if found.expires_at > now:
                 ledger.place_the_rest()
-                resumable.append(_unfinished(ledger, expires_at))
+                settled = as_it_stands(ledger, places, window_s, now)
+                resumable.append(replace(settled, expires_at=found.expires_at))
             else:
                 over.append(ledger)
     finally:
@@ -130,13 +131,14 @@ def _last_activity(ledger: Ledger, places: Places, now: datetime) -> datetime:
     return max((when for when in found if when <= now), default=datetime.min.replace(tzinfo=UTC))
 
 
-def _unfinished(ledger: Ledger, expires_at: datetime) -> Unfinished:
+def as_it_stands(ledger: Ledger, places: Places, window_s: float, now: datetime) -> Unfinished:
+    """What a loaded ledger amounts to, for who goes on with it."""
     fold = ledger.fold
     return Unfinished(
         ledger.session_id,
         dict(fold.header),
         fold.conversation(),
-        expires_at,
+        _last_activity(ledger, places, now) + timedelta(seconds=window_s),
         fold.last_at_ms,
         max(ledger.spool.user_end, ledger.end_of_replies, fold.end_of_sound),
         max(fold.messages, default=0) + 1,

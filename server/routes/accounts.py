@@ -165,6 +165,7 @@ class Doors:
         guest = self._parts.keys.guest(call.request.scope)
         if guest.known:
             self._parts.sessions.adopt(guest.owner, user.owner, user.id)
+            await self._parts.talks.adopt(guest.owner, user.owner, user.id)
         return response
 
     async def logout(self, call: Call, response: Response) -> Response:

@@ -44,12 +44,26 @@ async def refuse(receive: Receive, send: Send, code: int, reason: str) -> None:
     await send({"type": "websocket.close", "code": code, "reason": reason})
 
 
+Arrange = Callable[[Event], Awaitable[Event]]
+"""Makes of a `start` what the session is to do. Raises `BadMessage`."""
+
+
+async def as_it_is(event: Event) -> Event:
+    """An `Arrange` that adds nothing."""
+    return event
+
+
 async def serve(
-    receive: Receive, send: Send, session: Session, codec: Voice, connected: Callable[[Event], Event]
+    receive: Receive,
+    send: Send,
+    session: Session,
+    codec: Voice,
+    connected: Callable[[Event], Event],
+    arrange: Arrange = as_it_is,
 ) -> None:
     """Talk to one client until its socket or the session ends. The handshake is still to be accepted.
 
-    `connected` completes the first message.
+    `connected` completes the first message, `arrange` a `start`.
     """
     message = await receive()
     if message["type"] != "websocket.connect":
@@ -66,7 +80,7 @@ async def serve(
     await send(codec.encode(connected(session.attach(kick))))
     sender = asyncio.create_task(_drain(send, session, codec))
     try:
-        code, reason = await _listen(receive, session, codec, sender)
+        code, reason = await _listen(receive, session, codec, sender, arrange)
     finally:
         session.detach(kick)
         sender.cancel()
@@ -78,10 +92,10 @@ async def serve(
 
 
 async def _listen(
-    receive: Receive, session: Session, codec: Voice, sender: "asyncio.Task[None]"
+    receive: Receive, session: Session, codec: Voice, sender: "asyncio.Task[None]", arrange: Arrange
 ) -> tuple[int, str]:
     """Take messages until the client goes, or we do. Returns the close code to send, 0 for none."""
-    receiving = asyncio.ensure_future(_take(receive, session, codec))
+    receiving = asyncio.ensure_future(_take(receive, session, codec, arrange))
     try:
         await asyncio.wait((receiving, sender), return_when=asyncio.FIRST_COMPLETED)
         if receiving.done():
@@ -94,7 +108,7 @@ async def _listen(
         await asyncio.gather(receiving, return_exceptions=True)
 
 
-async def _take(receive: Receive, session: Session, codec: Voice) -> tuple[int, str]:
+async def _take(receive: Receive, session: Session, codec: Voice, arrange: Arrange) -> tuple[int, str]:
     while True:
         message = await receive()
         if message["type"] == "websocket.disconnect":
@@ -107,6 +121,8 @@ async def _take(receive: Receive, session: Session, codec: Voice) -> tuple[int, 
             text = message.get("text")
             assert text is not None
             event = codec.decode(text)
+            if event["type"] == "start":
+                event = await arrange(event)
         except TooBig:
             return TOO_BIG, "message too big"
         except BadMessage as error:
