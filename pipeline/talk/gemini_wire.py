@@ -179,7 +179,9 @@ class GeminiWire:
 
     def heard(self, message: Message) -> Sequence[TalkEvent]:
         try:
-            return self._heard(json.loads(message))
+            event: dict[str, Any] = json.loads(message)
+            event.keys()  # nothing but an object
+            return self._heard(event)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise wrong_message(WHO, message) from error
 

@@ -391,6 +391,6 @@ def _typed(code: str, kind: str, message: str) -> TalkError:
         return TalkError(f"{WHO} has had too many requests or has no credit left: {words}", Failure.QUOTA)
     if code == "model_not_found":
         return TalkError(f"{WHO} does not know [talk.openai-realtime] model: {words}", Failure.BAD_REQUEST)
-    if kind.startswith("invalid_request_error"):
+    if kind.startswith("invalid_request_error") and code != "session_expired":
         return TalkError(f"{WHO} did not accept the request: {words}", Failure.BAD_REQUEST)
     return TalkError(f"{WHO} failed: {words}", Failure.TRANSIENT)
