@@ -1,6 +1,6 @@
 // The page /docs/websocket: /asyncapi.json, to be read.
 
-import { get } from "./api.js";
+import { get } from "./http.js";
 
 const page = document.getElementById("protocol");
 
@@ -59,7 +59,7 @@ function show(spec) {
   add(page, "h2", "Query of /ws/voice");
   table(page, ["name", ""], Object.entries(query).map(([name, one]) => [name, one.description]));
   for (const operation of Object.values(spec.operations)) {
-    add(page, "h2", operation.summary);
+    add(page, "h2", operation.summary.replace(/\.$/, ""));
     for (const { $ref } of operation.messages) {
       if (operation.channel.$ref.endsWith("/transcript") && !$ref.endsWith("/watcher_connected")) continue;
       showMessage(page, spec.components.messages[$ref.split("/").at(-1)]);
