@@ -6,6 +6,7 @@ after a resume; audio doesn't: the session sends again what was not heard.
 
 import asyncio
 from collections import deque
+from collections.abc import Callable
 from typing import Any
 
 Event = dict[str, Any]
@@ -17,7 +18,7 @@ MOST_EVENTS = 1000
 class Outbox:
     """One reader, one writer, same event loop. `put` and `audio` never block."""
 
-    __slots__ = ("_events", "_items", "_waiter", "closed", "overflowed")
+    __slots__ = ("_events", "_items", "_waiter", "closed", "overflowed", "tap")
 
     def __init__(self) -> None:
         self._items: deque[Event | bytes] = deque()
@@ -27,6 +28,8 @@ class Outbox:
         """No more comes after what is in it now."""
         self.overflowed = False
         """Events were dropped, oldest first: the reader is hopelessly behind."""
+        self.tap: Callable[[Event | bytes | None], None] | None = None
+        """Told what is put in, in order, and None at the end: for an avatar that speaks what is sent."""
 
     def __len__(self) -> int:
         return len(self._items)
@@ -37,11 +40,15 @@ class Outbox:
             self._drop_oldest_event()
         self._events += 1
         self._items.append(event)
+        if self.tap is not None:
+            self.tap(event)
         self._wake()
 
     def audio(self, pcm: bytes) -> None:
         """Bounded by the session: never more than the play-out lead."""
         self._items.append(pcm)
+        if self.tap is not None:
+            self.tap(pcm)
         self._wake()
 
     def purge_audio(self) -> None:
@@ -62,6 +69,8 @@ class Outbox:
 
     def close(self) -> None:
         self.closed = True
+        if self.tap is not None:
+            self.tap(None)
         self._wake()
 
     def take(self) -> Event | bytes | None:

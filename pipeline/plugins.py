@@ -17,7 +17,7 @@ from pipeline.contracts import Env, ParleyError
 
 TIMES = ("_ms", "_s", "ms_per_char")
 """How the names of keys end that hold a time."""
-KINDS = ("vad", "stt", "turn", "llm", "tts", "talk", "tools")
+KINDS = ("vad", "stt", "turn", "llm", "tts", "talk", "tools", "avatar")
 
 
 class PluginError(ParleyError):

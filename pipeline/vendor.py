@@ -74,13 +74,16 @@ def refused(
 
 
 async def get_json(
-    cls: type[P], who: str, url: str, headers: Mapping[str, str], timeout_s: float = 5.0
+    cls: type[P], who: str, url: str, headers: Mapping[str, str], timeout_s: float = 5.0, body: Any = None
 ) -> Any:
-    """Ask a vendor something over HTTP, now and then (its voices, whether a key is good), without a package.
+    """Ask a vendor something over HTTP, now and then (its voices, whether a key is good), without a package;
+    with a `body`, POST that.
 
     Not for what somebody waits for in a talk: it opens a connection each time, in a thread.
     """
-    request = urllib.request.Request(url, headers={"User-Agent": "parley", **headers})
+    sent = None if body is None else json.dumps(body).encode()
+    typed = {} if body is None else {"Content-Type": "application/json"}
+    request = urllib.request.Request(url, sent, {"User-Agent": "parley", **typed, **headers})
 
     def ask() -> Any:
         with urllib.request.urlopen(request, timeout=timeout_s) as response:

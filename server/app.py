@@ -31,9 +31,10 @@ from starlette.routing import BaseRoute
 from pipeline import chain, plugins
 from pipeline.budget import Budget, Limits
 from pipeline.chain import Chain, LlmChain, SttChain, TtsChain
-from pipeline.contracts import Env, ParleyError
+from pipeline.contracts import Env, ParleyError, Unavailable
 from pipeline.core.endpoint import Timing
 from pipeline.duplex import Patience
+from pipeline.figures import Figures
 from pipeline.setup import Engines, Rules, Setup
 from pipeline.tariff import Tariff
 from server.api import Gate
@@ -143,6 +144,7 @@ async def running(config: Config, place: Place = ALONE) -> AsyncIterator[App]:
             lambda: new_session_id(datetime.now(UTC)),
             {**names, "vad": config.vad.plugin, "turn": config.turn.plugin},
         )
+        sessions.figures = await _figures(config, stack)
         stack.push_async_callback(sessions.drain)
         await _recover(config, archive, sessions)
         if limits.day:
@@ -205,7 +207,9 @@ def _app(parts: Parts, place: Place) -> App:
         *pages.routes(parts),
     ]
     http = SecurityHeaders(
-        Starlette(routes=routes, exception_handlers={HTTPException: problem}), secure=parts.secure
+        Starlette(routes=routes, exception_handlers={HTTPException: problem}),
+        secure=parts.secure,
+        frames=parts.sessions.figures.frames,
     )
     server = config.server
     sockets = Sockets(
@@ -252,6 +256,23 @@ async def _engines(config: Config, stack: AsyncExitStack) -> tuple[Engines, dict
         Patience(config.talk.timeout_ms / 1000, config.talk.stall_ms / 1000),
     )
     return engines, chains
+
+
+async def _figures(config: Config, stack: AsyncExitStack) -> Figures:
+    """The avatars. One that cannot run here is done without: the page draws a face."""
+    avatar = config.avatar
+    env = Env(config.keys, config.pipeline.language)
+    engine = None
+    try:
+        built = plugins.build("avatar", avatar.plugin, avatar.options_of(avatar.plugin), env)
+        stack.push_async_callback(built.aclose)
+        await built.warm()
+        engine = built
+    except Unavailable as error:
+        log.warning("[avatar] %s cannot run: %s; the page draws a face", avatar.plugin, error)
+    figures = Figures(avatar.plugin, engine, avatar.timeout_ms / 1000)
+    stack.push_async_callback(figures.aclose)
+    return figures
 
 
 def _rules(config: Config, tariff: Tariff, budget: Budget) -> Rules:

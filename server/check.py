@@ -62,6 +62,7 @@ async def check(config: Config, terminal: Terminal) -> bool:
         await _check_chain(report, config, "talk", (config.pipeline.engine,), config.talk)
     for kind, stage in config.stages.items():
         await _check_chain(report, config, kind, stage.plugin, stage)
+    await _check_chain(report, config, "avatar", (config.avatar.plugin,), config.avatar)
     for name in config.tools.enabled:
         await _check_chain(report, config, "tools", (name,), config.tools)
     _check_folder(report, "talks", config.path(config.storage.conversations_dir))

@@ -316,6 +316,7 @@ def _check_plugins(config: Config, reader: _Reader) -> None:
     _check_engine(config, reader)
     chains = {kind: stage.plugin for kind, stage in config.stages.items()}
     chains |= {"vad": (config.vad.plugin,), "turn": (config.turn.plugin,), "tools": config.tools.enabled}
+    chains["avatar"] = (config.avatar.plugin,)
     for kind, chain in chains.items():
         key = "enabled" if kind == "tools" else "plugin"
         where = reader.where.get((kind, key), config.source).split(": [")[0]

@@ -1,5 +1,6 @@
 """Security headers on every HTTP answer. Plain ASGI: it wraps `send`, and buffers nothing."""
 
+from collections.abc import Sequence
 from typing import Any
 
 CONTENT_SECURITY_POLICY = (
@@ -14,10 +15,12 @@ class SecurityHeaders:
     """No inline script, no framing, no sniffing; the microphone for our own pages only. An answer that has
     one of these headers already keeps its own."""
 
-    def __init__(self, app: Any, *, secure: bool) -> None:
+    def __init__(self, app: Any, *, secure: bool, frames: Sequence[str] = ()) -> None:
+        """`frames`: origins whose pages may be shown in ours (an avatar's)."""
         self._app = app
+        policy = "; ".join((CONTENT_SECURITY_POLICY, *([f"frame-src {' '.join(frames)}"] if frames else [])))
         headers = {
-            "content-security-policy": CONTENT_SECURITY_POLICY,
+            "content-security-policy": policy,
             "x-content-type-options": "nosniff",
             "referrer-policy": "same-origin",
             "permissions-policy": "microphone=(self), camera=(), geolocation=()",

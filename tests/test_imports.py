@@ -13,7 +13,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 OURS = ("pipeline", "server", "storage", "static", "bench", "tests")
-KINDS = ("vad", "stt", "turn", "llm", "tts", "talk", "tools")
+KINDS = ("vad", "stt", "turn", "llm", "tts", "talk", "tools", "avatar")
 PLUGIN_PACKAGES = tuple(f"pipeline.{kind}" for kind in KINDS)
 ADAPTERS = ("voice", "realtime", "twilio", "observe")
 
