@@ -65,14 +65,15 @@ class Hashes:
         self._nobody = await self.make("the password of nobody")
 
     async def make(self, password: str) -> str:
-        return await self._run(lambda: self._hasher.hash(password))
+        return await self._run(lambda: self._hasher.hash(_bytes(password)))
 
     async def matches(self, password: str, password_hash: str | None) -> bool:
         """Whether it is the right one. For an unknown user (None) it takes as long and says no."""
 
         def verify() -> bool:
             try:
-                return self._hasher.verify(password_hash or self._nobody, password) and bool(password_hash)
+                right = self._hasher.verify(password_hash or self._nobody, _bytes(password))
+                return right and bool(password_hash)
             except (VerificationError, InvalidHashError):
                 return False
 
@@ -87,3 +88,8 @@ class Hashes:
 
     def close(self) -> None:
         self._threads.shutdown(wait=False, cancel_futures=True)
+
+
+def _bytes(password: str) -> bytes:
+    """JSON can hold half a surrogate pair, which plain UTF-8 cannot."""
+    return password.encode("utf-8", "surrogatepass")

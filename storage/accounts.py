@@ -99,6 +99,7 @@ class Accounts:
             "updated_at": now,
         }
         async with self._database.write() as connection:
+            await self._database.alone(connection, "users")
             if taken := await self._taken(connection, row["email"], row["username_key"]):
                 raise Taken(taken)
             if is_admin is None:

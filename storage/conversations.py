@@ -3,9 +3,10 @@
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, delete, func, or_, select, update
+from sqlalchemy import ColumnElement, Table, and_, delete, func, or_, select, update
 
 from storage import search
 from storage.database import Database
@@ -19,6 +20,8 @@ Ids = list[str]
 _MESSAGE_COLUMNS = ("role", "content", "type", "time", "turn", "start_ms", "end_ms", "audio", "heard")
 _SPANS = ("endpoint_ms", "stt_ms", "llm_ttft_ms", "tts_ttfb_ms", "voice_to_voice_ms")
 _TURN_COLUMNS = ("time", *_SPANS, "reason")
+_MOST_WHOLE = 2**31 - 1
+"""What an integer column takes in PostgreSQL."""
 
 
 @dataclass(slots=True)
@@ -65,7 +68,7 @@ def row_change(session_id: str, fold: Fold) -> RowChange:
     }
     return RowChange(
         session_id,
-        conversation,
+        _fitting(conversations, conversation),
         {n: _message_row(session_id, n, fold.messages[n]) for n in fold.changed_messages},
         {n: _turn_row(session_id, n, fold.turns[n]) for n in fold.changed_turns},
         {
@@ -85,7 +88,7 @@ def _message_row(session_id: str, n: int, message: Mapping[str, Any]) -> Row:
     more = {
         key: value for key, value in message.items() if key not in _MESSAGE_COLUMNS and key != "interrupted"
     }
-    return {**row, "more": _plain(more)}
+    return _fitting(messages, {**row, "more": _plain(more)})
 
 
 def _turn_row(session_id: str, n: int, turn: Mapping[str, Any]) -> Row:
@@ -97,7 +100,8 @@ def _turn_row(session_id: str, n: int, turn: Mapping[str, Any]) -> Row:
     row["speculated"], row["interrupted"] = bool(turn.get("speculated")), bool(turn.get("interrupted"))
     row["cost"] = _plain(turn.get("cost") or {})
     known = {*_TURN_COLUMNS, "turn", "speculated", "interrupted", "cost"}
-    return {**row, "more": _plain({key: value for key, value in turn.items() if key not in known})}
+    row["more"] = _plain({key: value for key, value in turn.items() if key not in known})
+    return _fitting(turns, row)
 
 
 def _request_row(session_id: str, n: int, request: Mapping[str, Any], time: str | None) -> Row:
@@ -109,23 +113,35 @@ def _request_row(session_id: str, n: int, request: Mapping[str, Any], time: str 
         row[name] = float(value) if isinstance(value, int | float) else None if name == "first_ms" else 0.0
     for name in ("input_tokens", "output_tokens"):
         row[name] = _whole(request.get(name)) or 0
-    return {**row, "counted": bool(request.get("counted")), "speculative": bool(request.get("speculative"))}
+    row["counted"], row["speculative"] = bool(request.get("counted")), bool(request.get("speculative"))
+    return _fitting(requests, row)
 
 
 def _text(value: object) -> str | None:
-    """Text that any database takes: PostgreSQL refuses NUL, and lone surrogates are not UTF-8."""
-    if value is None:
-        return None
-    return str(value).replace("\0", "").encode("utf-8", "replace").decode("utf-8")
+    return None if value is None else str(value)
 
 
 def _whole(value: object) -> int | None:
-    return round(value) if isinstance(value, int | float) else None
+    return max(-_MOST_WHOLE, min(round(value), _MOST_WHOLE)) if isinstance(value, int | float) else None
 
 
 def _plain(value: object) -> Any:
-    """The same, of nothing but what JSON columns hold."""
-    return json.loads(_text(json.dumps(value, default=str)) or "null")
+    """Nothing but what JSON columns hold: NaN and infinity are no JSON to PostgreSQL."""
+    return json.loads(json.dumps(value, default=str), parse_constant=lambda _: None)
+
+
+def _fitting(table: Table, row: Row) -> Row:
+    """The row with its texts cut to what their columns take: PostgreSQL would refuse it for good, and the
+    files hold the whole."""
+    for name, most in _lengths(table):
+        if row[name] is not None and len(row[name]) > most:
+            row[name] = row[name][:most]
+    return row
+
+
+@cache
+def _lengths(table: Table) -> list[tuple[str, int]]:
+    return [(c.name, n) for c in table.columns if (n := getattr(c.type, "length", None)) is not None]
 
 
 class Conversations:

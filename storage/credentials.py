@@ -37,7 +37,7 @@ class Credential:
 
 
 def hash_of(key: str) -> str:
-    return hashlib.sha256(key.encode()).hexdigest()
+    return hashlib.sha256(key.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def id_of(key: str) -> str:
@@ -115,6 +115,8 @@ class Credentials:
 
     async def revoke_id(self, user_id: str, credential_id: str, kinds: Sequence[Kind]) -> bool:
         """Revoke one of a user's own of those kinds by its `Credential.id`."""
+        if not (credential_id.isascii() and credential_id.isalnum()):
+            return False  # PostgreSQL would raise for a NUL
         where = and_(
             credentials.c.user_id == user_id,
             credentials.c.kind.in_(kinds),
@@ -158,11 +160,10 @@ class Credentials:
             mail_tokens.c.expires_at > iso(datetime.now(UTC)),
         )
         async with self._database.write() as connection:
-            row = (await connection.execute(select(mail_tokens).where(where))).mappings().first()
-            if row is None:
-                return None
-            await connection.execute(delete(mail_tokens).where(mail_tokens.c.key_hash == hash_of(key)))
-            return row["user_id"], row["email"]
+            # In one statement: of two who come with the same key at once, one gets it.
+            taking = delete(mail_tokens).where(where).returning(mail_tokens.c.user_id, mail_tokens.c.email)
+            row = (await connection.execute(taking)).first()
+            return (row.user_id, row.email) if row else None
 
     # -- shared talks ---------------------------------------------------------------------------------------
 

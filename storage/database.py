@@ -2,6 +2,9 @@
 
 SQLite has one writer at a time. Here its writers queue for a lock of ours, which is fair and costs
 microseconds; the file's own lock (waited for by `busy_timeout`) is left for other processes.
+
+PostgreSQL has many, who see what others commit in between: what must not be done twice at once asks for
+`alone` first.
 """
 
 import asyncio
@@ -10,7 +13,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Table, event
+from sqlalchemy import Connection, Table, event, func, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
@@ -44,6 +47,10 @@ class Database:
             if self._writer and self._one_connection:
                 await stack.enter_async_context(self._writer)
             connection = await stack.enter_async_context(self.engine.connect())
+            if self.dialect == "postgresql":  # its default would show each statement another state
+                await connection.execution_options(
+                    isolation_level="REPEATABLE READ", postgresql_readonly=True
+                )
             await stack.enter_async_context(connection.begin())
             yield connection
 
@@ -57,6 +64,11 @@ class Database:
             await connection.execution_options(parley_writes=True)
             await stack.enter_async_context(connection.begin())
             yield connection
+
+    async def alone(self, connection: AsyncConnection, what: str) -> None:
+        """Let nobody else do the same until this writing transaction ends: to look and then to write."""
+        if self.dialect == "postgresql":
+            await connection.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(what, 0))))
 
     async def upsert(
         self,

@@ -3,9 +3,50 @@
 Times are ISO 8601 UTC text of fixed width (see `storage.times`), so they sort, and read the same everywhere.
 """
 
-from sqlalchemy import JSON, Boolean, Column, Float, ForeignKey, Index, Integer, MetaData, String, Table, Text
+from typing import Any
+
+from sqlalchemy import (
+    JSON,
+    Boolean,
+    Column,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    Table,
+    TypeDecorator,
+)
+from sqlalchemy import String as PlainString
+from sqlalchemy import Text as PlainText
 
 metadata = MetaData()
+
+
+def storable(text: str) -> str:
+    """Text that any database takes: PostgreSQL refuses NUL, and half a surrogate pair is not UTF-8. Both can
+    come in JSON; they become U+FFFD, so that no other text is made by leaving them out."""
+    if text.isascii() and "\0" not in text:
+        return text
+    return text.replace("\0", "\ufffd").encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
+class String(TypeDecorator[str]):
+    """Short text; what is looked for is made storable as what is stored."""
+
+    impl = PlainString
+    cache_ok = True
+
+    def process_bind_param(self, value: Any, dialect: Any) -> Any:  # noqa: ARG002 - SQLAlchemy's signature
+        return storable(value) if isinstance(value, str) else value
+
+
+class Text(String):
+    """Text of any length."""
+
+    impl = PlainText
+    cache_ok = True
+
 
 settings = Table(
     "settings",

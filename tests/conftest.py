@@ -1,4 +1,4 @@
-"""What every test may use: the leak check, the virtual clock, and a browser that must not be missing."""
+"""What every test may use: the leak check, the virtual clock, databases; and what must not be missing."""
 
 import asyncio
 import os
@@ -8,9 +8,21 @@ import pytest
 
 from tests.support.leaks import no_leaks
 from tests.support.live import live_server, scripted_server
+from tests.support.postgres import database_url, empty_database_url, postgres, postgres_url
 from tests.support.virtual import VirtualLoop
 
-__all__ = ["live_server", "no_leaks", "scripted_server"]
+__all__ = [
+    "database_url",
+    "empty_database_url",
+    "live_server",
+    "no_leaks",
+    "postgres",
+    "postgres_url",
+    "scripted_server",
+]
+
+REQUIRED = {"browser": "PARLEY_REQUIRE_BROWSER", "postgres": "PARLEY_REQUIRE_POSTGRES"}
+"""Marker -> the variable that makes a skipped test of that kind a failed one. `.ci/run` sets both."""
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -32,11 +44,12 @@ def pytest_runtest_makereport(
     item: pytest.Item,
     call: pytest.CallInfo[None],  # noqa: ARG001 - the hook's own signature
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """With PARLEY_REQUIRE_BROWSER=1 (.ci/run sets it) a browser test that was skipped has failed."""
+    """Where a browser or PostgreSQL is required, a test that was skipped for the lack of it has failed."""
     report = yield
-    required = os.environ.get("PARLEY_REQUIRE_BROWSER", "") not in ("", "0")
     is_skip = report.skipped and not hasattr(report, "wasxfail")
-    if required and is_skip and item.get_closest_marker("browser"):
-        report.outcome = "failed"
-        report.longrepr = f"skipped, but PARLEY_REQUIRE_BROWSER is set: {report.longrepr}"
+    for marker, variable in REQUIRED.items():
+        required = os.environ.get(variable, "") not in ("", "0")
+        if required and is_skip and item.get_closest_marker(marker):
+            report.outcome = "failed"
+            report.longrepr = f"skipped, but {variable} is set: {report.longrepr}"
     return report

@@ -22,9 +22,13 @@ def settings() -> dict[str, str]:
 
 
 @pytest_asyncio.fixture
-async def app(no_leaks: None, tmp_path: Path, settings: dict[str, str]) -> AsyncIterator[App]:
+async def app(
+    no_leaks: None, tmp_path: Path, database_url: str, settings: dict[str, str]
+) -> AsyncIterator[App]:
+    """A test that uses it runs twice: on SQLite and on PostgreSQL."""
     del no_leaks
-    async with running(load(None, {**SCRIPTED, **settings}, tmp_path)) as app:
+    storage = {"PARLEY_STORAGE__URL": database_url}
+    async with running(load(None, {**SCRIPTED, **storage, **settings}, tmp_path)) as app:
         yield app
 
 

@@ -88,8 +88,9 @@ async def archive(tmp_path: Path) -> AsyncIterator[Archive]:
 
 
 @pytest.fixture
-async def database(tmp_path: Path) -> AsyncIterator[Database]:
-    database = await open_database(f"sqlite+aiosqlite:///{tmp_path}/parley.db")
+async def database(database_url: str) -> AsyncIterator[Database]:
+    """A test that uses it runs twice: on SQLite and on PostgreSQL."""
+    database = await open_database(database_url)
     yield database
     await database.aclose()
 

@@ -62,9 +62,8 @@ async def test_a_message_that_changes_is_found_by_its_new_words_alone(rows: Conv
     assert (await rows.list(OWNER, text="plumber"))[1] == 0
 
 
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)  # PostgreSQL keeps its index itself
 async def test_nothing_of_a_deleted_talk_stays_in_the_index(rows: Conversations, database: Database) -> None:
-    if database.dialect != "sqlite":
-        pytest.skip("PostgreSQL's index has no rows of its own")
     for session_id in ("s1", "s2", "s3"):
         await rows.delete(session_id)
     async with database.write() as connection:
@@ -73,9 +72,8 @@ async def test_nothing_of_a_deleted_talk_stays_in_the_index(rows: Conversations,
         await connection.execute(text("INSERT INTO said_words (said_words) VALUES ('integrity-check')"))
 
 
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 async def test_the_index_agrees_with_the_texts(rows: Conversations, database: Database) -> None:
-    if database.dialect != "sqlite":
-        pytest.skip("PostgreSQL keeps its indexes itself")
     await rows.save(row_change("s2", talk(2, "quite another thing")))
     async with database.write() as connection:
         check = "INSERT INTO said_words (said_words, rank) VALUES ('integrity-check', 1)"
@@ -102,7 +100,7 @@ async def test_talks_whose_user_is_gone_are_told(rows: Conversations) -> None:
 
 
 def shown(content: str, wanted: str) -> str:
-    return "".join(f"[{p['text']}]" if p["hit"] else p["text"] for p in snippet(content, wanted))
+    return "".join(f"[{p.text}]" if p.hit else p.text for p in snippet(content, wanted))
 
 
 def test_a_snippet_marks_what_was_found() -> None:
