@@ -235,6 +235,11 @@ class Session:
             self._lost_at = now
         self._arm()
 
+    def hold_to_talk(self, on: bool) -> None:
+        """Whether a button says when the user speaks, from the next utterance on: a recording is one
+        utterance, whatever pauses it has."""
+        self.floor.hold_to_talk = on
+
     def attach(self, kick: Callable[[], None]) -> Event:
         """A client is there (again). Returns what it must be told first. `kick` makes its socket go away:
         called when another client takes over."""

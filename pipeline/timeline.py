@@ -50,6 +50,11 @@ class TimeLine:
             self._zero = now
         return max(0, round((now - self._zero) * RATE_HZ))
 
+    def skip(self, seconds: float) -> None:
+        """As if so much time had passed: a recording came, or was taken, faster than it plays."""
+        if self._zero is not None and seconds > 0:
+            self._zero -= seconds
+
     def of_input_ms(self, ms: int) -> int:
         """The position of a moment given in ms of microphone audio."""
         sample = ms * RATE_HZ // 1000

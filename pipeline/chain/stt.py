@@ -5,8 +5,13 @@ from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import aclosing
 
 from pipeline.chain.member import Chain, Member, Report, ignore, now
-from pipeline.contracts import Failure, SttError, Transcriber, TranscriberEngine, Transcript
+from pipeline.contracts import INPUT_RATE_HZ, Failure, SttError, Transcriber, TranscriberEngine, Transcript
 from pipeline.request import Outcome, Request
+
+
+HEAD_START_S = 1.0
+"""How far sound may be ahead of the clock in a talk: what was kept from before the onset, and jitter."""
+BYTES_PER_S = 2 * INPUT_RATE_HZ
 
 
 class SttChain:
@@ -63,6 +68,7 @@ class SttUtterance:
         """Everything fed so far, for the next one. An utterance is at most two minutes: 3.8 MB."""
         self._silence_ms: int | None = None
         self._finished_at: float | None = None
+        self._opened_at, self._ahead_s = now(), 0.0
         self._patience: asyncio.Timeout | None = None
         self.requests: list[Request] = []
         """What was asked of whom, for the bill."""
@@ -81,6 +87,9 @@ class SttUtterance:
 
     def finish(self, silence_ms: int) -> None:
         self._finished_at, self._silence_ms = now(), silence_ms
+        # A recognizer keeps up with speech. A recording comes faster than that: it may catch up first.
+        took_s = self._finished_at - self._opened_at + HEAD_START_S
+        self._ahead_s = max(0.0, len(self._heard) / BYTES_PER_S - took_s)
         self._inner.finish(silence_ms)
         if self._patience is not None:
             self._patience.reschedule(self._finished_at + self._patience_s())
@@ -125,7 +134,7 @@ class SttUtterance:
 
     def _patience_s(self) -> float:
         """The last one gets the whole time: it may have a long utterance to catch up with."""
-        return self._engine.final_timeout_s / (2 if self._behind else 1)
+        return self._engine.final_timeout_s / (2 if self._behind else 1) + self._ahead_s
 
     def _deadline(self, asked_at: float) -> float | None:
         if self._finished_at is None:

@@ -94,6 +94,7 @@ class Floor:
         self._replies = 0
         self._last_audio = 0.0
         self._speech_at = 0.0
+        self._pressed_at = 0.0
 
     @property
     def reply(self) -> Reply:
@@ -158,7 +159,7 @@ class Floor:
         self.pressed = True
         actions = self._agent.interrupt("the talk button was pressed", now)
         self._ears.begin()
-        self._speech_at = now
+        self._speech_at = self._pressed_at = now
         return (*actions, *self._start_utterance())
 
     def on_release(self, now: float) -> Actions:
@@ -442,8 +443,15 @@ class Floor:
             return [*self._speculate(silence), *self._end_if_due(silence, now)]
         if draft.ready:
             return self._commit(now)
-        agent.await_final(now)
+        agent.await_final(now, self._ahead_s(now))
         return []
+
+    def _ahead_s(self, now: float) -> float:
+        """How much faster than speech an utterance came: a recording, handed over with the button held."""
+        if not self.hold_to_talk:
+            return 0.0
+        heard_s = (self._ears.end_frame - self._ears.onset_frame) * FRAME_MS / 1000
+        return max(0.0, heard_s - (now - self._pressed_at))
 
     def _speculate(self, silence_ms: float) -> list[Action]:
         """Answer the text so far, held back. Who pauses often is guessed at later and later."""
