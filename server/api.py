@@ -16,7 +16,10 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
+from server import forms
 from server.auth import Identity, Principal, from_our_pages
+from server.forms import Form
+from server.forms import Part as Part
 from server.limits import Limit, Limiter, TooOften
 
 Needs = Literal["nobody", "anyone", "user", "admin"]
@@ -37,16 +40,6 @@ class Body(BaseModel):
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
-    """A field of a multipart form."""
-
-    name: str
-    about: str
-    is_file: bool = False
-    required: bool = True
-
-
-@dataclass(frozen=True, slots=True)
 class Endpoint:
     """One method of one path."""
 
@@ -59,6 +52,8 @@ class Endpoint:
     body: type[BaseModel] | None = None
     body_required: bool = True
     form: tuple[Part, ...] = ()
+    form_bytes: int = 1 << 20
+    """The most that the whole form may have."""
     query: type[BaseModel] | None = None
     answers: Any = None
     """The shape of the answer: a model, or any type that pydantic knows; None = no JSON."""
@@ -85,6 +80,8 @@ class Call:
     who: Principal
     body: Any = None
     query: Any = None
+    form: Form = field(default_factory=dict)
+    """Its files are closed when the handler has answered."""
 
     @property
     def path(self) -> Mapping[str, str]:
@@ -118,7 +115,10 @@ class Gate:
         async def enter(request: Request) -> Response:
             try:
                 call = await self._let_in(endpoint, request)
-                return _answer(endpoint, await endpoint.handler(call))
+                try:
+                    return _answer(endpoint, await endpoint.handler(call))
+                finally:
+                    await forms.close(call.form)
             except TooOften as error:
                 headers = {"Retry-After": str(error.retry_after_s)}
                 raise HTTPException(429, str(error), headers) from error
@@ -139,6 +139,8 @@ class Gate:
             call.query = _checked(endpoint.query, dict(request.query_params))
         if endpoint.body is not None:
             call.body = await _body(endpoint, request)
+        if endpoint.form:
+            call.form = await forms.read(request, endpoint.form, endpoint.form_bytes)
         return call
 
     def _refuse_other_pages(self, request: Request) -> None:
@@ -185,6 +187,8 @@ async def _body(endpoint: Endpoint, request: Request) -> Any:
         data = json.loads(raw)
     except (ValueError, RecursionError) as error:
         raise HTTPException(400, "The body is not JSON.") from error
+    if b"\\u0000" in raw and "\0" in str(data):  # PostgreSQL has no such text; nor has anybody a use for it
+        raise HTTPException(422, "Text must not contain the character NUL.")
     return _checked(endpoint.body, data)
 
 
