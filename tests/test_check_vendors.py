@@ -124,7 +124,6 @@ PACKAGES = {
     ("llm", "anthropic"): "anthropic",
     ("llm", "gemini"): "google.genai",
     ("llm", "gemini-classic"): "google.generativeai",
-    ("stt", "openai"): "openai",
     ("stt", "assemblyai"): "assemblyai",
     ("tts", "openai"): "openai",
     ("tts", "elevenlabs"): "elevenlabs",
