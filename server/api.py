@@ -6,6 +6,7 @@ a model, a dict, a Starlette response, or nothing.
 """
 
 import json
+import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar
@@ -21,6 +22,7 @@ from server.auth import Identity, Principal, from_our_pages
 from server.forms import Form
 from server.forms import Part as Part
 from server.limits import Limit, Limiter, TooOften
+from server.workers import is_forwarded
 
 Needs = Literal["nobody", "anyone", "user", "admin"]
 """Who may call: whoever comes; whoever may talk here (guests, if they may); users; administrators."""
@@ -31,6 +33,8 @@ MOST_JSON_BYTES = 1 << 20
 WRITES = Limit("writes", "240 per minute")
 """Of one user or address: far above what a person does, below what hurts."""
 SAFE = ("GET", "HEAD", "OPTIONS")
+_NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
+"""The character NUL in JSON, where it can only be written like this."""
 
 
 class Body(BaseModel):
@@ -68,6 +72,8 @@ class Endpoint:
     """A rule of its own, counted by address."""
     example: Mapping[str, Any] | None = None
     """Of the body."""
+    at_session: bool = False
+    """It is about the session that it names: answered by the worker where that one is live."""
     hidden: bool = False
     """Not in the documentation: pages and the like."""
 
@@ -103,6 +109,8 @@ class Gate:
     guests: bool
     allowed_origins: Sequence[str] = ()
     public_url: str = ""
+    elsewhere: "Callable[[Call], Awaitable[Response | None]] | None" = None
+    """Asks the other workers, where there are any; see `server.forwarding`."""
     endpoints: list[Endpoint] = field(default_factory=list)
 
     def routes(self, endpoints: Iterable[Endpoint]) -> list[BaseRoute]:
@@ -116,6 +124,9 @@ class Gate:
             try:
                 call = await self._let_in(endpoint, request)
                 try:
+                    asked = self.elsewhere if endpoint.at_session else None
+                    if asked is not None and (answer := await asked(call)) is not None:
+                        return answer
                     return _answer(endpoint, await endpoint.handler(call))
                 finally:
                     await forms.close(call.form)
@@ -131,9 +142,10 @@ class Gate:
             self._refuse_other_pages(request)
         self._refuse_who_may_not(endpoint.needs, who)
         call = Call(request, who)
-        if endpoint.limit is not None:
+        counted = is_forwarded(request.scope)  # by the worker that it came in by
+        if endpoint.limit is not None and not counted:
             await self.limiter.hit(endpoint.limit, call.address)
-        if request.method not in SAFE:
+        if request.method not in SAFE and not counted:
             await self.limiter.hit(WRITES, who.owner or call.address)
         if endpoint.query is not None:
             call.query = _checked(endpoint.query, dict(request.query_params))
@@ -187,7 +199,7 @@ async def _body(endpoint: Endpoint, request: Request) -> Any:
         data = json.loads(raw)
     except (ValueError, RecursionError) as error:
         raise HTTPException(400, "The body is not JSON.") from error
-    if b"\\u0000" in raw and "\0" in str(data):  # PostgreSQL has no such text; nor has anybody a use for it
+    if _NUL.search(raw):  # PostgreSQL has no such text, and nobody has a use for it
         raise HTTPException(422, "Text must not contain the character NUL.")
     return _checked(endpoint.body, data)
 

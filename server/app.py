@@ -40,6 +40,7 @@ from pipeline.tariff import Tariff
 from server.api import Gate
 from server.auth import Identity, Keys
 from server.config import Config
+from server.forwarding import Forwarder
 from server.headers import SecurityHeaders
 from server.limits import Limiter
 from server.lobby import Lobby
@@ -47,7 +48,21 @@ from server.parts import Parts
 from server.passwords import Hashes
 from server.plans import Plans
 from server.prices import tariff as tariff_of
-from server.routes import accounts, conversations, documentation, operations, pages
+from server.removal import Removal
+from server.routes import (
+    accounts,
+    agents,
+    connections,
+    conversations,
+    documentation,
+    history,
+    keys,
+    operations,
+    pages,
+    profile,
+    sessions,
+    shares,
+)
 from server.routes.answers import problem
 from server.sessions import Sessions
 from server.sockets import Sockets
@@ -156,7 +171,10 @@ async def running(config: Config, place: Place = ALONE) -> AsyncIterator[App]:
         stack.callback(hashes.close)
         await hashes.warm()
         keys = Keys(secret, place.index)
-        yield _app(_parts(config, database, archive, sessions, engines, chains, keys, hashes), place)
+        parts = _parts(config, database, archive, sessions, engines, chains, keys, hashes)
+        following = asyncio.create_task(Removal(parts).follow())
+        stack.push_async_callback(_stop, following)
+        yield _app(parts, place)
 
 
 def _parts(
@@ -199,10 +217,19 @@ def _parts(
 
 def _app(parts: Parts, place: Place) -> App:
     config = parts.config
+    if place.count > 1:
+        parts.gate.elsewhere = Forwarder(place, parts.sessions).answer
     routes: list[BaseRoute] = [
         *operations.routes(parts, version("parley")),
         *accounts.routes(parts),
+        *agents.routes(parts),
+        *sessions.routes(parts),
+        *connections.routes(parts),
         *conversations.routes(parts),
+        *profile.routes(parts),
+        *keys.routes(parts),
+        *history.routes(parts),
+        *shares.routes(parts),
         *documentation.routes(parts),
         *pages.routes(parts),
     ]

@@ -7,7 +7,7 @@ their words (Chinese, Japanese, Thai …) are looked for letter by letter instea
 
 import re
 import unicodedata
-from typing import TypedDict
+from typing import NamedTuple
 
 from sqlalchemy import (
     ColumnClause,
@@ -33,7 +33,7 @@ _SPACELESS = re.compile(
 )
 
 
-class Piece(TypedDict):
+class Piece(NamedTuple):
     """A part of a snippet."""
 
     text: str
@@ -86,11 +86,11 @@ def snippet(content: str, wanted: str) -> list[Piece]:
         begin, stop = places[from_], places[to - 1] + 1
         if begin < at or stop > end:
             continue
-        pieces.append({"text": before + content[at:begin], "hit": False})
-        pieces.append({"text": content[begin:stop], "hit": True})
+        pieces.append(Piece(before + content[at:begin], False))
+        pieces.append(Piece(content[begin:stop], True))
         at, before = stop, ""
-    pieces.append({"text": before + content[at:end] + ("…" if end < len(content) else ""), "hit": False})
-    return [piece for piece in pieces if piece["text"]]
+    pieces.append(Piece(before + content[at:end] + ("…" if end < len(content) else ""), False))
+    return [piece for piece in pieces if piece.text]
 
 
 def _folded(content: str) -> tuple[str, list[int]]:

@@ -3,6 +3,7 @@
 A row here is a plan and a state; what was said is in the conversation of the same id.
 """
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -81,6 +82,12 @@ class Talks:
         statement = update(sessions).where(sessions.c.id == session_id, sessions.c.ended_at.is_(None))
         async with self._database.write() as connection:
             await connection.execute(statement.values(is_active=False, ended_at=time))
+
+    async def give(self, session_ids: Sequence[str], owner: str, user_id: str) -> None:
+        """Sessions are somebody's from now on."""
+        statement = update(sessions).where(sessions.c.id.in_(session_ids))
+        async with self._database.write() as connection:
+            await connection.execute(statement.values(owner=owner, user_id=user_id))
 
     async def delete_of(self, owner: str) -> None:
         """Forget all sessions of an owner."""

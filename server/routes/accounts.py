@@ -159,14 +159,25 @@ class Doors:
             secure=self._parts.secure,
         )
 
-    async def let_in(self, call: Call, user: User, response: Response) -> Response:
-        """Give a browser the cookie of a new login; the talk it has as a guest becomes the user's."""
+    async def let_in(self, call: Call, user: User, response: Response, *, is_new: bool = False) -> Response:
+        """Give a browser the cookie of a new login; the talk it has as a guest becomes the user's.
+
+        Who has just signed up (`is_new`) gets the browser's ended talks too. Who only logs in does not:
+        others may have talked in that browser before.
+        """
         await self.set_cookie(call, user, response)
         guest = self._parts.keys.guest(call.request.scope)
         if guest.known:
             self._parts.sessions.adopt(guest.owner, user.owner, user.id)
             await self._parts.talks.adopt(guest.owner, user.owner, user.id)
+            if is_new:
+                await self._keep_ended(guest.owner, user)
         return response
+
+    async def _keep_ended(self, guest: str, user: User) -> None:
+        for session_id in await self._parts.conversations.of_owner(guest, ended=True):
+            if await self._parts.archive.give(session_id, user.owner, user.id):
+                await self._parts.talks.give([session_id], user.owner, user.id)
 
     async def logout(self, call: Call, response: Response) -> Response:
         if call.who.key:
@@ -183,7 +194,8 @@ def routes(parts: Parts) -> list[BaseRoute]:
     async def register(call: Call) -> Response:
         body: Register = call.body
         user = await doors.register(call, body.email, body.password, name=(body.display_name or "").strip())
-        return await doors.let_in(call, user, JSONResponse(account_of(user).model_dump(), 201))
+        response = JSONResponse(account_of(user).model_dump(), 201)
+        return await doors.let_in(call, user, response, is_new=True)
 
     async def login(call: Call) -> Response:
         user = await doors.login(call, call.body.email, call.body.password)
