@@ -402,3 +402,27 @@ def test_any_value_in_single_quotes_comes_back_as_it_is(variables: dict[str, str
 def test_no_text_makes_reading_crash(text: str) -> None:
     with suppress(ConfigError):
         assert all(isinstance(value, str) for value in read_dotenv(text).values())
+
+
+# -- one model for speech to speech ------------------------------------------------------------------------
+
+
+def test_one_model_can_be_named_in_place_of_the_stages_and_takes_its_own_keys(folder: Path) -> None:
+    config = configured(
+        folder,
+        '[pipeline]\nengine = "gemini-live"\n[talk]\nstall_ms = 1\n[talk.gemini-live]\nvoice = "Kore"\n',
+    )
+    assert config.talks_by_itself
+    assert config.talk.options_of("gemini-live") == {"voice": "Kore"}
+    assert not Config().talks_by_itself
+
+
+def test_a_model_that_is_not_there_is_told_what_is_meant(folder: Path) -> None:
+    line = complaint(folder, '[pipeline]\nengine = "openai-realtme"\n')
+    assert line == (
+        "config.toml: [pipeline] engine = 'openai-realtme' is unknown; did you mean 'openai-realtime'?"
+    )
+
+
+def test_a_wrong_key_of_a_model_is_named(folder: Path) -> None:
+    assert "[talk.gemini-live] voise" in complaint(folder, '[talk.gemini-live]\nvoise = "Kore"\n')

@@ -338,6 +338,7 @@ class Duplex:
             if utterance in self._heard and not utterance.settled:
                 self._heard.remove(utterance)
             utterance.fall_back()
+        self._utterances.clear()
 
     def _tell(self, tell: Callable[[Talk], object]) -> None:
         """To the talk that is open, or is being opened."""
