@@ -33,7 +33,7 @@ async def test_a_talk_becomes_rows(live_server: Callable[..., LiveServer], datab
     finally:
         await database.aclose()
     assert row is not None
-    assert (row["turns"], row["end_reason"], row["config"]["llm"]) == (1, "client", "scripted")
+    assert (row["turns"], row["end_reason"], row["config"]["llm"]) == (1, "ended by the client", "scripted")
     assert [m["role"] for m in messages] == ["user", "assistant"]
     assert {request["stage"] for request in asked} == {"llm", "tts"}
     assert await asyncio.to_thread(server.stop) == 0
