@@ -96,10 +96,10 @@ def measure(load: Load, settings: Mapping[str, object], command: Sequence[str] =
         tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as name,
         Served(Path(name), {**PROFILE, **settings}, server_core, command) as server,
     ):
-        return _watch(server, replace(load, port=server.port, core=client_core))
+        return watch(server, replace(load, port=server.port, core=client_core))
 
 
-def _watch(server: Served, load: Load) -> Outcome:
+def watch(server: Served, load: Load) -> Outcome:
     before = server.memory_kib()["rss"]
     said: dict[str, dict[str, Any]] = {}
     used: dict[str, Cpu] = {}

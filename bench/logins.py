@@ -1,0 +1,104 @@
+"""`python -m bench.logins`: whether logins are heard in the talks.
+
+The same talks twice: alone, and while 20 people a second log in, each of which costs the server an Argon2id
+hash. The server has one core for everything.
+"""
+
+import argparse
+import asyncio
+import contextlib
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import httpx2
+
+from bench.level import PLAIN, PROFILE, Outcome, cores, median, percentile, watch
+from bench.load import Load
+from bench.served import ROOT, Served
+
+ACCOUNT = {"email": "ann@example.org", "password": "a long and odd sentence"}
+SETTINGS = {**PROFILE, **PLAIN, "PARLEY_SERVER__TRUSTED_PROXIES": ["127.0.0.1"]}
+
+
+async def hammer(port: int, per_second: float) -> None:
+    """Log in that often until killed, each time from another address. Prints how many got in."""
+    done = 0
+    limits = httpx2.Limits(max_connections=100)
+    async with httpx2.AsyncClient(base_url=f"http://127.0.0.1:{port}", limits=limits, timeout=20) as http:
+
+        async def login(number: int) -> None:
+            nonlocal done
+            address = {"X-Forwarded-For": f"10.{number >> 16 & 255}.{number >> 8 & 255}.{number & 255}"}
+            answer = await http.post("/api/auth/login", json=ACCOUNT, headers=address)
+            done += answer.status_code == 200
+
+        (await http.post("/api/auth/register", json=ACCOUNT)).raise_for_status()
+        print("ready", flush=True)
+        began, running = time.monotonic(), set[asyncio.Task[None]]()
+        for number in range(10**6):
+            await asyncio.sleep(max(0.0, began + number / per_second - time.monotonic()))
+            task = asyncio.create_task(login(number))
+            running.add(task)
+            task.add_done_callback(running.discard)
+            if number % 20 == 19:
+                print(f"{done / (time.monotonic() - began):.1f}", flush=True)
+
+
+@contextlib.contextmanager
+def logging_in(port: int, per_second: float) -> Iterator["list[str]"]:
+    """Logins go on while the block runs; the list then holds how many a second got in."""
+    rates: list[str] = []
+    if not per_second:
+        yield rates
+        return
+    command = [sys.executable, "-m", "bench.logins", "--hammer", str(port), "--logins", str(per_second)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT) as client:
+        assert client.stdout is not None
+        client.stdout.readline()
+        try:
+            yield rates
+        finally:
+            client.kill()
+            rates += client.stdout.read().split()[-1:]
+
+
+def measure(sessions: int, seconds: float, per_second: float) -> tuple[Outcome, str]:
+    server_core, client_core = cores()
+    load = Load(0, sessions, seconds, client_core, speculate=False)
+    with (
+        tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as name,
+        Served(Path(name), SETTINGS, server_core) as server,
+        logging_in(server.port, per_second) as rates,
+    ):
+        outcome = watch(server, replace(load, port=server.port))
+    return outcome, rates[0] if rates else "–"
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(prog="python -m bench.logins", description=__doc__)
+    parser.add_argument("--sessions", type=int, default=20)
+    parser.add_argument("--seconds", type=float, default=30.0)
+    parser.add_argument("--logins", type=float, default=20.0, help="a second")
+    parser.add_argument("--hammer", type=int, default=0, help=argparse.SUPPRESS)
+    given = parser.parse_args(arguments)
+    if given.hammer:
+        asyncio.run(hammer(given.hammer, given.logins))
+        return
+    print(
+        "| logins a second | turns | the server's own ms, median | p99 | voice to voice ms | p99 | troubles |"
+    )
+    print("|" + " --- |" * 7)
+    for per_second in (0.0, given.logins):
+        found, rate = measure(given.sessions, given.seconds, per_second)
+        own, heard = found.own, found.voice_to_voice
+        print(f"| {rate} | {found.turns} | {median(own):.1f} | {percentile(own, 0.99):.1f} | {median(heard):.0f} "
+              f"| {percentile(heard, 0.99):.0f} | {found.failures() or 'none'} |", flush=True)  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()
