@@ -17,6 +17,8 @@ from storage.agents import Agents
 
 Row = Mapping[str, Any]
 
+MOST_PROMPT_CHARS = 32_000
+"""Of any one prompt: as the socket takes it."""
 PREFERRED = {
     "preferred_voice": "voice",
     "preferred_language": "language",
@@ -67,6 +69,11 @@ class Plans:
             setup.take(of_agent(agent, setup.channels))
         setup.take(of_row(row, setup.context))
         return Plan(setup, row["owner"] or "", row["user_id"], row["id"])
+
+    async def context(self, row: Row) -> str:
+        """What the model of that session is told after the prompt, by its user and agent."""
+        row = {**row, "context_prompts": [], "conversation_context": {}}
+        return (await self.made(row)).setup.context
 
     async def agent(self, who: Principal, agent_id: str) -> Row:
         """An agent of theirs. Raises `NoAgent`."""
