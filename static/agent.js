@@ -4,6 +4,7 @@
  * It ties the server's messages about a reply to the play-out worklet and to the `Reply` that the page
  * shows, and reports to the server what was really played. It knows nothing of the microphone or the socket.
  */
+import { letterShape, lips, SHUT, Sounding } from "./mouth.js";
 import { Player } from "./player.js";
 import { Reply } from "./reply.js";
 import { say } from "./wire.js";
@@ -24,7 +25,7 @@ export class Agent {
   /** @param {AgentEvents} events */
   constructor(events) {
     this.events = events;
-    this.level = 0;
+    this.sounding = new Sounding();
     this.underruns = 0;
     /** Replies will have no sound at all. */
     this.textOnly = false;
@@ -32,7 +33,7 @@ export class Agent {
     this.replies = new Map();
     this.count = 0;
     /** @type {Reply | null} the one whose audio is arriving */
-    this.sounding = null;
+    this.arriving = null;
     this.reportedAt = 0;
     /** @type {Player | undefined} */
     this.player = undefined;
@@ -42,11 +43,12 @@ export class Agent {
   async open() {
     this.player ??= await Player.open({
       started: (id, atMs) => this.#firstSound(id, atMs),
-      progress: (id, playedMs, level) => this.#played(id, playedMs, level),
+      progress: (id, playedMs, level, atMs) => this.#played(id, playedMs, level, atMs),
       paused: (id, playedMs) => this.#report(id, playedMs),
       drained: (id, playedMs) => this.#drained(id, playedMs),
       underrun: (underruns) => {
         this.underruns = underruns;
+        this.sounding.hush();
       },
     });
   }
@@ -54,6 +56,24 @@ export class Agent {
   /** Some of a voiced reply is still to be heard. */
   get isSpeaking() {
     return [...this.replies.values()].some((reply) => reply.hasAudio && !reply.done);
+  }
+
+  /** What comes out of the loudspeaker at this moment; null when that is nothing. */
+  get #now() {
+    return this.player && !this.player.isPaused ? this.sounding.at(performance.now()) : null;
+  }
+
+  /** How loud the voice is now, 0..1. */
+  get level() {
+    return this.#now?.level ?? 0;
+  }
+
+  /** What the lips do now: by what is heard and, where marks or a length tell, by the letters being said. */
+  get lips() {
+    const now = this.#now;
+    if (!now) return SHUT;
+    const reply = this.replies.get(now.id);
+    return lips(now.level, reply?.isTimed ? letterShape(reply.text, reply.positionAt(now.playedMs)) : undefined);
   }
 
   /** Go on with the reply that was under way when the connection went. */
@@ -67,7 +87,7 @@ export class Agent {
     for (const reply of this.replies.values()) clearTimeout(reply.voiceTimer);
     void this.player?.close();
     this.player = undefined;
-    this.level = 0;
+    this.sounding.hush();
   }
 
   /** @type {Record<string, (message: any) => void>} by the type of the server's message */
@@ -78,7 +98,7 @@ export class Agent {
     "audio.mark": (m) => this.#mark(m),
     audio: (m) => this.#audio(m.pcm),
     "audio.end": (m) => this.#audioEnd(m),
-    duck: () => this.player?.pause("duck"),
+    duck: () => this.#duck(),
     unduck: () => this.player?.resume("duck"),
     interrupted: (m) => this.#interrupted(m),
   };
@@ -114,7 +134,7 @@ export class Agent {
     const reply = this.#reply(message.response_id, message.turn ?? 0);
     const offset = message.offset_ms || 0;
     clearTimeout(reply.voiceTimer);
-    this.sounding = reply.cut ? null : reply;
+    this.arriving = reply.cut ? null : reply;
     if (reply.cut) return;
     reply.hasAudio = true;
     reply.done = false; // it was taken for a silent one
@@ -128,7 +148,7 @@ export class Agent {
   }
 
   #audio(pcm) {
-    const reply = this.sounding;
+    const reply = this.arriving;
     if (!reply) return; // what is left of an interrupted reply
     reply.firstByteAt ??= performance.now();
     reply.receivedMs += (pcm.byteLength / 2 / this.rate) * 1000;
@@ -152,10 +172,10 @@ export class Agent {
     this.events.changed(reply);
   }
 
-  #played(id, playedMs, level) {
+  #played(id, playedMs, level, atMs) {
     const reply = this.replies.get(id);
-    this.level = this.player?.isPaused ? 0 : level;
-    if (!reply || reply.done) return;
+    if (!reply || reply.done) return; // what was under way when it was cut off
+    if (!this.player?.isPaused) this.sounding.hear(id, playedMs, level, atMs);
     reply.playedMs = playedMs;
     this.events.changed(reply);
     if (performance.now() - this.reportedAt >= REPORT_EVERY_MS) this.#report(id, playedMs);
@@ -171,16 +191,22 @@ export class Agent {
 
   #drained(id, playedMs) {
     const reply = this.replies.get(id);
-    this.level = 0;
+    this.sounding.hush();
     if (!reply || reply.done) return;
     // Rounding of rates must not leave the last word unheard: the whole was played.
     this.#report(id, Math.max(playedMs, reply.durationMs ?? 0));
     this.#close(reply);
   }
 
+  #duck() {
+    this.player?.pause("duck");
+    this.sounding.hush();
+  }
+
   #interrupted(message) {
     const reply = this.replies.get(message.response_id);
     this.player?.flush(message.response_id);
+    this.sounding.hush();
     this.player?.resume("duck");
     if (!reply || reply.cut) return;
     reply.cut = {
@@ -188,13 +214,12 @@ export class Agent {
       reason: message.reason || "",
       estimated: message.estimated === true,
     };
-    this.level = 0;
     this.#close(reply);
   }
 
   #close(reply) {
     reply.done = true;
-    if (this.sounding === reply) this.sounding = null;
+    if (this.arriving === reply) this.arriving = null;
     clearTimeout(reply.voiceTimer);
     if (!this.isSpeaking) this.events.speaks(false);
     this.events.closed(reply);

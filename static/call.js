@@ -58,6 +58,11 @@ export class Call extends EventTarget {
     return this.agent.level;
   }
 
+  /** The shape of the agent's lips now. */
+  get lips() {
+    return this.agent.lips;
+  }
+
   /** True while there is a talk to end. */
   get isOpen() {
     return ["asking", "connecting", "live", "reconnecting"].includes(this.facts.phase);
@@ -208,6 +213,7 @@ export class Call extends EventTarget {
     "tool.call": (m) => this.#emit("tool", { id: m.id, name: m.name, arguments: m.arguments }),
     "tool.result": (m) => this.#emit("tool", { id: m.id, name: m.name, result: m.result, error: m.error }),
     "turn.metrics": (m) => this.#emit("metrics", m),
+    avatar: (m) => this.#emit("avatar", { view: m.view ?? null }),
     summary: (m) => this.#emit("summary", m),
     ended: (m) => this.#ended(m),
     error: (m) => this.#failed(m),

@@ -6,10 +6,11 @@ import { Call } from "./call.js";
 import { Conversation } from "./conversation.js";
 import { byId, translate } from "./dom.js";
 import { hideDownloads, showDownloads } from "./downloads.js";
+import { Embedded } from "./embedded.js";
 import { holdToTalk } from "./hold.js";
-import { keepTalk, keptTalk, talkLeftMs } from "./keep.js";
+import { keepTalk, keptTalk, prefer, preference, talkLeftMs } from "./keep.js";
 import { clear, notify } from "./notices.js";
-import { Orb } from "./orb.js";
+import { DRAWN, Orb } from "./orb.js";
 import { Settings } from "./settings.js";
 import { orbAction, showStage } from "./stage.js";
 import { pageLanguage, t } from "./texts.js";
@@ -21,7 +22,12 @@ const KEEP_EVERY_MS = 5_000;
 class Page {
   constructor() {
     this.conversation = new Conversation();
-    this.settings = new Settings({ changed: () => this.#relabel() });
+    this.settings = new Settings({
+      changed: () => {
+        this.#relabel();
+        this.#dress();
+      },
+    });
     this.call = new Call();
     this.kept = keptTalk();
     this.talked = false;
@@ -31,10 +37,18 @@ class Page {
       activity: this.call.activity,
       mic: this.call.micLevel,
       voice: this.call.voiceLevel,
+      mouth: this.call.lips,
     }));
+    /** @type {import("./embedded.js").View | null} an avatar from elsewhere, in this talk */
+    this.view = null;
+    this.embedded = new Embedded(byId("orb-box"), {
+      playing: (playing) => (document.body.dataset.embedded = String(playing)),
+      sounds: (sounds) => this.call.agent.player?.mute(sounds),
+      isBusy: () => this.call.agent.isSpeaking,
+    });
     this.#gestures();
     this.#relabel();
-    this.orb.start();
+    this.#dress();
     void this.settings.load();
     if (this.kept) this.#countDown();
   }
@@ -70,6 +84,7 @@ class Page {
     on("change", () => {
       if (call.facts.phase === "live") this.talked = true;
       this.#show();
+      this.embedded.settle();
       if (call.activity === told) return;
       told = call.activity;
       if (TOLD.has(told)) announceState(t(`state.${told}`));
@@ -82,6 +97,7 @@ class Page {
     });
     on("reply", ({ reply }) => this.#reply(reply));
     on("tool", (tool) => this.conversation.tool(tool));
+    on("avatar", ({ view }) => this.#seat(view));
     on("metrics", (metrics) => this.conversation.measured(metrics));
     on("summary", ({ summary }) => (this.summary = summary || ""));
     on("problem", ({ problem }) => this.#problem(problem));
@@ -89,8 +105,10 @@ class Page {
     on("ended", (detail) => this.#ended(detail));
   }
 
-  #connected({ back, resumed, messages, resume_token: token, session_id: sessionId, resume_window_s: window = 60 }) {
+  #connected({ back, resumed, messages, agent, avatar, resume_token: token, session_id: sessionId, resume_window_s: window = 60 }) {
     clear();
+    if (agent?.avatar) prefer("agent-avatar", agent.avatar);
+    this.#seat(avatar ?? null);
     // After a reload there is nothing to lose; in an open page the talk on the screen knows more (what was
     // heard, how long it took), so it stays and goes on.
     if (resumed && Array.isArray(messages) && this.conversation.isEmpty) this.conversation.history(messages);
@@ -113,7 +131,10 @@ class Page {
     const retry = { label: t("action.retry"), run: () => void this.#start({ withMic: this.withMic }) };
     const again = { label: t("action.retry"), run: () => this.#microphone() };
     const microphone = problem.startsWith("mic-");
-    if (!microphone) this.#forget();
+    if (!microphone) {
+      this.#forget();
+      this.#seat(null);
+    }
     notify({
       kind: microphone ? "microphone" : "connection",
       title: t(`problem.${problem}`),
@@ -137,6 +158,7 @@ class Page {
   }
 
   #ended({ sessionId, reason }) {
+    this.#seat(null);
     this.#forget();
     clear("connection");
     this.#show();

@@ -4,7 +4,11 @@
  * The body breathes with the agent's voice, the ring of ticks around it with the microphone; both are always
  * drawn, so that talking over the agent is seen as it happens. With reduced motion nothing turns or wobbles:
  * colour, ticks and size remain.
+ *
+ * It may wear a face. Its size is told by an observer: no picture asks for layout.
  */
+import { Face } from "./face.js";
+import { visible } from "./mouth.js";
 
 /** @typedef {import("./activity.js").Activity} Activity */
 
@@ -36,15 +40,16 @@ const rgb = (hex) => [1, 3, 5].map((at) => parseInt(hex.slice(at, at + 2), 16));
 const css = (c, alpha = 1) => `rgb(${c.map(Math.round).join(" ")} / ${alpha})`;
 const mix = (from, to, share) => from + (to - from) * share;
 
-/** Loudness to eye: speech at -40 dB is already visible, full scale is 1. @param {number} level */
-export function visible(level) {
-  return Math.min(1, Math.max(0, (20 * Math.log10(level + 1e-6) + 52) / 40));
-}
+/** What the page can draw; an avatar that it does not know is given a face. */
+export const DRAWN = ["orb", "face", "none"];
+/** Where nothing happens, half as many pictures do. */
+const CALM = new Set(["idle", "ready", "muted", "typing", "ended", "failed"]);
 
 export class Orb {
   /**
    * @param {HTMLCanvasElement} canvas
-   * @param {() => {activity: Activity, mic: number, voice: number}} read asked before each picture
+   * @param {() => {activity: Activity, mic: number, voice: number, mouth?: import("./mouth.js").Shape}} read
+   *   asked before each picture
    */
   constructor(canvas, read) {
     this.canvas = canvas;
@@ -60,27 +65,39 @@ export class Orb {
     this.voice = 0;
     this.turn = 0;
     this.then = 0;
+    this.size = canvas.clientWidth;
+    this.resized = new ResizeObserver(([{ contentRect }]) => {
+      this.size = contentRect.width;
+    });
+    this.resized.observe(canvas);
+    /** @type {Face | null} */
+    this.face = null;
+    this.frame = 0;
     this.draw = this.draw.bind(this);
   }
 
-  start() {
-    requestAnimationFrame(this.draw);
+  /** @param {string} name one of DRAWN; "none" draws nothing at all */
+  wear(name) {
+    cancelAnimationFrame(this.frame);
+    this.face = name === "face" ? (this.face ?? new Face()) : null;
+    if (name !== "none") this.frame = requestAnimationFrame(this.draw);
   }
 
   /** @param {number} now */
   draw(now) {
-    requestAnimationFrame(this.draw);
+    this.frame = requestAnimationFrame(this.draw);
     const elapsed = Math.min(0.1, (now - this.then) / 1000);
     // Nobody counts frames of a calm thing: half the pictures on a fast display, and less battery.
-    if (elapsed < 0.015) return;
+    const seen = this.read();
+    if (elapsed < (CALM.has(seen.activity) ? 0.03 : 0.015)) return;
     this.then = now;
-    this.#follow(elapsed);
+    this.#follow(seen, elapsed);
     this.#fit();
     this.#paint();
   }
 
-  #follow(elapsed) {
-    const { activity, mic, voice } = this.read();
+  #follow(seen, elapsed) {
+    const { activity, mic, voice } = seen;
     const theme = document.documentElement.dataset.theme;
     this.dark = theme ? theme === "dark" : this.systemDark.matches;
     const to = LOOKS[activity];
@@ -99,14 +116,13 @@ export class Orb {
     this.levels.copyWithin(1, 0);
     this.levels[0] = this.mic;
     if (!this.still.matches) this.turn += elapsed * this.look.speed;
+    this.face?.follow(seen, { mic: this.mic, voice: this.voice }, elapsed, this.still.matches);
   }
 
   #fit() {
-    const size = this.canvas.clientWidth;
-    const pixels = Math.round(size * Math.min(3, devicePixelRatio));
+    const pixels = Math.round(this.size * Math.min(3, devicePixelRatio));
     if (this.canvas.width !== pixels) this.canvas.width = this.canvas.height = pixels;
-    this.size = size;
-    this.brush.setTransform(pixels / size, 0, 0, pixels / size, 0, 0);
+    if (this.size) this.brush.setTransform(pixels / this.size, 0, 0, pixels / this.size, 0, 0);
   }
 
   #paint() {
@@ -118,6 +134,7 @@ export class Orb {
     const radius = (size / CANVAS_SCALE / 2) * 0.94;
     this.#glow(radius);
     this.#body(radius * (1 + this.voice * 0.05));
+    this.face?.paint(brush, radius);
     this.#ticks(radius * 1.16);
     this.#comet(radius * 1.16);
     this.#dashes(radius * 1.16);
@@ -140,7 +157,8 @@ export class Orb {
 
   #body(radius) {
     const { brush, look } = this;
-    const swing = this.still.matches ? 0 : look.wobble + this.voice * 0.08 + this.mic * 0.025;
+    const lively = look.wobble + this.voice * 0.08 + this.mic * 0.025;
+    const swing = this.still.matches ? 0 : lively * (this.face ? 0.3 : 1); // a head keeps its shape
     for (const [layer, alpha] of [[2, 0.3], [1, 0.45], [0, 1]]) {
       const fill = brush.createLinearGradient(-radius * 0.7, -radius, radius * 0.7, radius);
       fill.addColorStop(0, css(look.a, alpha));

@@ -8,7 +8,7 @@
 /**
  * @typedef {object} PlayerEvents
  * @property {(id: string, atMs: number) => void} started first sound, on performance.now()'s clock
- * @property {(id: string, playedMs: number, level: number) => void} progress
+ * @property {(id: string, playedMs: number, level: number, atMs: number) => void} progress `atMs`: when it is heard
  * @property {(id: string, playedMs: number) => void} paused
  * @property {(id: string, playedMs: number) => void} drained the last sample of a reply was rendered
  * @property {(underruns: number) => void} underrun
@@ -36,7 +36,8 @@ export class Player {
     this.reasons = new Set();
     this.node = new AudioWorkletNode(context, "parley-playout", { numberOfInputs: 0, outputChannelCount: [2] });
     this.node.port.onmessage = ({ data }) => this.#hear(data);
-    this.node.connect(context.destination);
+    this.volume = new GainNode(context);
+    this.node.connect(this.volume).connect(context.destination);
   }
 
   /** @param {string} id @param {number} rate @param {number} baseMs @param {number} skipMs */
@@ -74,6 +75,16 @@ export class Player {
     return this.reasons.size > 0;
   }
 
+  /** Play on unheard, and go on counting: an avatar from elsewhere speaks instead. @param {boolean} muted */
+  mute(muted) {
+    this.volume.gain.value = muted ? 0 : 1;
+  }
+
+  /** Milliseconds from a sample's rendering to the ear, as far as the browser knows. */
+  get #delayMs() {
+    return (this.context.outputLatency || this.context.baseLatency || 0) * 1000;
+  }
+
   /** Sound may have been stopped by the system (a phone call, a locked screen). */
   wake() {
     if (this.context.state !== "running" && this.context.state !== "closed") void this.context.resume();
@@ -87,13 +98,12 @@ export class Player {
   #hear(message) {
     switch (message.type) {
       case "started": {
-        const { currentTime, outputLatency, baseLatency } = this.context;
-        const ahead = message.at - currentTime + (outputLatency || baseLatency || 0);
-        this.events.started(message.id, performance.now() + ahead * 1000);
+        const aheadMs = (message.at - this.context.currentTime) * 1000 + this.#delayMs;
+        this.events.started(message.id, performance.now() + aheadMs);
         break;
       }
       case "progress":
-        this.events.progress(message.id, message.playedMs, message.level);
+        this.events.progress(message.id, message.playedMs, message.level, performance.now() + this.#delayMs);
         break;
       case "paused":
         this.events.paused(message.id, message.playedMs);

@@ -57,8 +57,17 @@ export class Reply {
     if (this.cut) return this.#cutAt(this.cut.heardText);
     if (this.done || this.silent) return this.text.length;
     if (this.playedMs <= 0) return 0;
-    const position = this.marks.length > 0 ? this.#byMarks() : this.#byShare();
-    return this.#endOfWord(Math.min(position, this.text.length));
+    return this.#endOfWord(Math.min(this.positionAt(this.playedMs), this.text.length));
+  }
+
+  /** Something ties its text to time: marks, or a length to spread it over. */
+  get isTimed() {
+    return this.marks.length > 0 || this.durationMs !== null;
+  }
+
+  /** Which character sounds at a time of its sound. @param {number} ms @returns {number} */
+  positionAt(ms) {
+    return this.marks.length > 0 ? this.#byMarks(ms) : this.#byShare(ms);
   }
 
   /** @param {string} heard */
@@ -66,20 +75,20 @@ export class Reply {
     return this.text.startsWith(heard) ? heard.length : this.#endOfWord(Math.min(heard.length, this.text.length));
   }
 
-  #byMarks() {
-    const index = this.marks.findLastIndex((mark) => mark.startMs <= this.playedMs);
+  #byMarks(ms) {
+    const index = this.marks.findLastIndex((mark) => mark.startMs <= ms);
     if (index < 0) return 0;
     const mark = this.marks[index];
     const chars = mark.textEnd - mark.textStart;
     const until = this.marks[index + 1]?.startMs ?? this.durationMs;
-    const since = this.playedMs - mark.startMs;
+    const since = ms - mark.startMs;
     const share = until === null || until <= mark.startMs ? (since * CHARS_PER_MS) / chars : since / (until - mark.startMs);
     return mark.textStart + Math.min(1, share) * chars;
   }
 
-  #byShare() {
+  #byShare(ms) {
     const whole = this.durationMs ?? Math.max(this.receivedMs, this.text.length / CHARS_PER_MS);
-    return whole > 0 ? (this.text.length * this.playedMs) / whole : 0;
+    return whole > 0 ? (this.text.length * ms) / whole : 0;
   }
 
   /** @param {number} position */

@@ -1,6 +1,6 @@
 /**
- * The few choices a person has, kept for the next visit: mode, voice, language, replies, appearance, and the
- * language of the page.
+ * The few choices a person has, kept for the next visit: mode, voice, language, replies, how the agent looks,
+ * appearance, and the language of the page.
  */
 import { byId, make, makeSvg, translate } from "./dom.js";
 import { prefer, preference } from "./keep.js";
@@ -70,6 +70,7 @@ export class Settings {
       this.#segments("mode", "mode.label", ["open-mic", "hold-to-talk"], "mode.", this.mode),
       ...this.#voiceFields(),
       this.#segments("replies", "settings.replies", ["both", "text"], "settings.replies.", preference("replies") || "both"),
+      this.#segments("avatar", "settings.avatar", ["auto", "orb", "face", "none"], "settings.avatar.", preference("avatar") || "auto"),
       this.#segments("theme", "settings.theme", ["auto", "light", "dark"], "settings.theme.", preference("theme") || "auto"),
       this.#select("page", "settings.page", Object.entries(PAGE_LANGUAGES), pageLanguage()),
       make("p", { class: "note", text: t("settings.later") }),
@@ -118,6 +119,8 @@ export class Settings {
       byId("settings-page").focus();
     } else if (name === "theme") {
       this.#theme(value);
+    } else if (name === "avatar") {
+      prefer(name, value === "auto" ? "" : value);
     } else {
       prefer(name, value);
     }
