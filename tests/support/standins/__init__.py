@@ -1,0 +1,1 @@
+"""Packages that cannot be talked to here, standing in for themselves on `sys.path`."""
