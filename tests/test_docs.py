@@ -137,7 +137,7 @@ SERVER_MESSAGES = {
         "tool.call",
         "tool.result",
     ),
-    *("prompt_updated", "user_message", "turn.metrics", "summary", "ended", "error", "pong"),
+    *("avatar", "prompt_updated", "user_message", "turn.metrics", "summary", "ended", "error", "pong"),
 }
 
 
