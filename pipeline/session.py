@@ -235,6 +235,11 @@ class Session:
             self._lost_at = now
         self._arm()
 
+    def greet(self) -> None:
+        """Say the greeting now, not only when a client comes; once."""
+        self._greet()
+        self._arm()
+
     def hold_to_talk(self, on: bool) -> None:
         """Whether a button says when the user speaks, from the next utterance on: a recording is one
         utterance, whatever pauses it has."""
@@ -528,7 +533,8 @@ class Session:
             return
         if self.duplex is not None:
             self.duplex.prepare()
-        self._greeted = self._began = True
+        self._greeted = True
+        self._began = self._began or self.attached  # else its first client may still say `start`
         if self.setup.greeting:
             self.say(self.setup.greeting, "welcome")
 

@@ -40,6 +40,7 @@ from pipeline.tariff import Tariff
 from server.api import Gate
 from server.auth import Identity, Keys
 from server.config import Config
+from server.dictation import Errands
 from server.forwarding import Forwarder
 from server.headers import SecurityHeaders
 from server.limits import Limiter
@@ -60,8 +61,10 @@ from server.routes import (
     operations,
     pages,
     profile,
+    rooms,
     sessions,
     shares,
+    speech,
 )
 from server.routes.answers import problem
 from server.sessions import Sessions
@@ -149,10 +152,11 @@ async def running(config: Config, place: Place = ALONE) -> AsyncIterator[App]:
         tariff = tariff_of(config.prices)
         limits = Limits(config.budget.session, config.budget.day, config.budget.when_spent)
         budget = Budget(limits, can_downgrade=_mark_free(chains, tariff))
+        rules = _rules(config, tariff, budget)
         names = {stage: next(c.in_order()).name for stage, c in chains.items()}
         sessions = Sessions(
             engines,
-            _rules(config, tariff, budget),
+            rules,
             archive,
             _setup(config),
             config.server.max_sessions,
@@ -171,7 +175,8 @@ async def running(config: Config, place: Place = ALONE) -> AsyncIterator[App]:
         stack.callback(hashes.close)
         await hashes.warm()
         keys = Keys(secret, place.index)
-        parts = _parts(config, database, archive, sessions, engines, chains, keys, hashes)
+        errands = Errands(engines, rules, Usage(database))
+        parts = _parts(config, database, archive, sessions, engines, chains, keys, hashes, errands)
         following = asyncio.create_task(Removal(parts).follow())
         stack.push_async_callback(_stop, following)
         yield _app(parts, place)
@@ -186,6 +191,7 @@ def _parts(
     chains: Mapping[str, Chain[Any]],
     keys: Keys,
     hashes: Hashes,
+    errands: Errands,
 ) -> Parts:
     accounts, credentials, limiter = Accounts(database), Credentials(database), Limiter()
     agents, talks, kept = Agents(database), Talks(database), Conversations(database)
@@ -207,6 +213,7 @@ def _parts(
         plans,
         Lobby(sessions, plans, talks, archive, kept),
         Usage(database),
+        errands,
         keys,
         identity,
         hashes,
@@ -220,18 +227,20 @@ def _app(parts: Parts, place: Place) -> App:
     if place.count > 1:
         parts.gate.elsewhere = Forwarder(place, parts.sessions).answer
     routes: list[BaseRoute] = [
+        *pages.routes(parts),  # first: a shared link shows browsers a page, and all others what it holds
         *operations.routes(parts, version("parley")),
         *accounts.routes(parts),
         *agents.routes(parts),
         *sessions.routes(parts),
         *connections.routes(parts),
+        *rooms.routes(parts),
+        *speech.routes(parts),
         *conversations.routes(parts),
         *profile.routes(parts),
         *keys.routes(parts),
         *history.routes(parts),
         *shares.routes(parts),
         *documentation.routes(parts),
-        *pages.routes(parts),
     ]
     http = SecurityHeaders(
         Starlette(routes=routes, exception_handlers={HTTPException: problem}),

@@ -9,6 +9,7 @@ from pipeline.setup import Engines
 from server.api import Gate
 from server.auth import Identity, Keys
 from server.config import Config
+from server.dictation import Errands
 from server.limits import Limiter
 from server.lobby import Lobby
 from server.passwords import Hashes
@@ -40,6 +41,7 @@ class Parts:
     plans: Plans
     lobby: Lobby
     usage: Usage
+    errands: Errands
     keys: Keys
     identity: Identity
     hashes: Hashes

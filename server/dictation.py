@@ -1,0 +1,151 @@
+"""Recordings to text and text to recordings, outside of any talk: through the same chains, with the same
+deadlines, and on a bill of their own."""
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from contextlib import aclosing
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy.exc import SQLAlchemyError
+
+from pipeline.bill import Bill
+from pipeline.contracts import FRAME_BYTES, INPUT_RATE_HZ, Detector, SpeechRequest
+from pipeline.core.cuts import MARGIN_MS, Cutter
+from pipeline.core.segment import Segmenter, speakable
+from pipeline.request import Request
+from pipeline.setup import Engines, Rules
+from server.sound_in import in_thread
+from storage.usage import Usage
+
+log = logging.getLogger(__name__)
+
+MOST_AT_ONCE = 16
+"""Errands of one process. Live talks come first: they cannot wait, and these can."""
+
+
+class Busy(Exception):
+    """Too much is being done already, or the budget is spent. The text says which."""
+
+
+@dataclass(frozen=True, slots=True)
+class Dictated:
+    """What was said in a recording."""
+
+    text: str
+    language: str
+    duration_s: float
+
+
+@dataclass(slots=True)
+class Errand:
+    """One piece of work, and what was asked of whom for it."""
+
+    thrifty: bool
+    requests: list[Request] = field(default_factory=list)
+
+
+class Errands:
+    """Does work that belongs to no talk, and writes down what it cost."""
+
+    def __init__(self, engines: Engines, rules: Rules, usage: Usage) -> None:
+        self._engines, self._rules, self._usage = engines, rules, usage
+        self._running = 0
+
+    def begin(self) -> Errand:
+        """Take a place. Raises `Busy`. Give it back with `settle`."""
+        budget = self._rules.budget
+        spent = budget.why_spent(0.0, datetime.now(UTC))
+        if spent and budget.ends_talks:
+            raise Busy("The budget of this server is spent for today.")
+        if self._running >= MOST_AT_ONCE:
+            raise Busy("All lines are busy: try again in a moment.")
+        self._running += 1
+        return Errand(bool(spent))
+
+    async def settle(self, errand: Errand, user_id: str | None) -> None:
+        """It is over, whatever came of it: put it on the bill."""
+        self._running -= 1
+        lines: list[Mapping[str, Any]] = []
+        rules = self._rules
+        bill = Bill(rules.tariff, rules.budget, _wall, lambda line, _now: lines.append(line))
+        bill.charge(errand.requests, 0, 0.0)
+        try:
+            await self._usage.add_errands(lines, user_id)
+        except SQLAlchemyError as error:
+            log.error("what a one-shot request cost could not be written down: %s", error)
+
+    # -- to text ----------------------------------------------------------------------------------------
+
+    async def listen(self, errand: Errand, blocks: AsyncIterator[bytes], language: str) -> Dictated:
+        """What is said in a recording. Where the detector hears nobody, nothing is recognized, as in a talk.
+        Raises `SttError`, and what the blocks raise."""
+        detector, cutter = self._engines.vad.open(), Cutter()
+        texts: list[str] = []
+        size, rest, heard_language = 0, b"", ""
+        async for pcm in blocks:
+            size += len(pcm)
+            whole = rest + pcm
+            end = len(whole) - len(whole) % FRAME_BYTES
+            rest = whole[end:]
+            for piece in await in_thread(lambda data=whole[:end]: _cut(cutter, detector, data)):  # type: ignore[misc]
+                text, heard_language = await self._recognize(errand, piece, language)
+                texts.append(text)
+        if (last := cutter.finish()) is not None:
+            text, heard_language = await self._recognize(errand, last, language)
+            texts.append(text)
+        seconds = round(size / 2 / INPUT_RATE_HZ, 3)
+        return Dictated(" ".join(filter(None, texts)), heard_language or language, seconds)
+
+    async def _recognize(self, errand: Errand, pcm: bytes, language: str) -> tuple[str, str]:
+        utterance = self._engines.stt.open(language, thrifty=errand.thrifty)
+        text = heard = ""
+        try:
+            for at in range(
+                0, len(pcm), INPUT_RATE_HZ
+            ):  # half a second: connections take no megabytes at once
+                utterance.feed(pcm[at : at + INPUT_RATE_HZ])
+                await asyncio.sleep(0)
+            utterance.finish(MARGIN_MS)
+            async with aclosing(utterance.transcripts()) as transcripts:
+                async for transcript in transcripts:
+                    text, heard = transcript.text.strip(), transcript.language or heard
+        finally:
+            errand.requests += utterance.close_bill()
+            await utterance.aclose()
+        return text, heard
+
+    # -- to speech --------------------------------------------------------------------------------------
+
+    async def speak(
+        self, errand: Errand, text: str, voice: str, language: str, rate_hz: int
+    ) -> AsyncGenerator[bytes, None]:
+        """The text spoken, s16le mono, a sentence or so at a time. Raises `TtsError`."""
+        segmenter = Segmenter()
+        segments = [*segmenter.push(text), *segmenter.flush()]
+        for index, segment in enumerate(segments):
+            request = SpeechRequest(
+                speakable(segment.text), voice, language, reply_id=f"errand-{id(errand)}", index=index
+            )
+            speech = self._engines.tts.speak(request, rate_hz, bill=errand.requests, thrifty=errand.thrifty)
+            async with aclosing(speech) as pieces:
+                async for _, piece in pieces:
+                    if isinstance(piece, bytes) and piece:
+                        yield piece
+
+
+def _cut(cutter: Cutter, detector: Detector, pcm: bytes) -> list[bytes]:
+    """The pieces that whole frames complete. A second of speech is judged in about 7 ms."""
+    found = []
+    for at in range(0, len(pcm), FRAME_BYTES):
+        frame = pcm[at : at + FRAME_BYTES]
+        piece = cutter.push(frame, detector.is_speech(frame))
+        if piece is not None:
+            found.append(piece)
+    return found
+
+
+def _wall() -> datetime:
+    return datetime.now(UTC)
