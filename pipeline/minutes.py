@@ -138,6 +138,8 @@ class Minutes:
             placed = [[r.offset, r.count, self.timeline.at(r.at)] for r in runs]
             last = placed[-1][2] + placed[-1][1] * 16_000 // reply.voice.rate_hz
             fate |= {"start_ms": placed[0][2] // 16, "end_ms": last // 16, "audio": name}
+            if words := _words(reply, runs[-1].offset + runs[-1].count):
+                fate["words"] = words
             entry = {"reply_id": reply.response_id, "file": name, "rate_hz": reply.voice.rate_hz}
             self.note("placed", now, {**entry, "runs": placed})
         self.dialogue.assistant(reply.text if heard is None else heard)
@@ -216,3 +218,10 @@ class Minutes:
 
     def _ms(self, now: float) -> int:
         return max(0, round((now - self._started_at) * 1000))
+
+
+def _words(reply: Reply, heard_samples: int) -> list[list[int]]:
+    """[from, to, start_ms] of what was heard: these characters of the text sound from there on in the reply's
+    file. A word each, or a whole sentence from a voice that tells no word times."""
+    heard_ms = reply.ms(heard_samples)
+    return [[m.start, m.end, round(m.start_ms)] for m in reply.said.marks if m.start_ms < heard_ms]
