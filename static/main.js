@@ -280,6 +280,22 @@ class Page {
     showStage(this.call, { talked: this.talked, leftSeconds });
   }
 
+  /** Put on what the user wishes, else what the agent wears, else (before the first talk) what it last wore. */
+  #dress() {
+    const name = preference("avatar") || preference("agent-avatar") || "orb";
+    // What it cannot draw gets a face, also while a picture from elsewhere is not there; an address is no name.
+    const worn = DRAWN.includes(name) ? name : name.includes("/") ? "orb" : "face";
+    document.body.dataset.avatar = worn;
+    this.orb.wear(worn);
+    this.embedded.show(preference("avatar") ? null : this.view); // one's own wish goes before
+  }
+
+  /** An avatar from elsewhere takes the orb's place, or leaves it. */
+  #seat(view) {
+    this.view = view;
+    this.#dress();
+  }
+
   #relabel() {
     document.documentElement.lang = pageLanguage();
     translate();
