@@ -333,3 +333,22 @@ async def test_workers_pass_a_socket_on_to_the_one_whose_session_it_is(
                 assert await close_code(ws) == 1000
     finally:
         assert await asyncio.get_running_loop().run_in_executor(None, server.stop) == 0
+
+
+async def test_workers_answer_rest_about_a_session_that_another_one_has(tmp_path: Any) -> None:
+    server = await asyncio.to_thread(LiveServer, tmp_path, FAST, arguments=["--workers", "2"])
+    try:
+        async with httpx2.AsyncClient(base_url=server.url, headers={"Connection": "close"}) as http:
+            session_id = (await http.post("/sessions/", json={})).json()["id"]
+            async with connect(f"{server.ws}?session_id={session_id}") as ws:
+                await ws.recv()
+                for turn in range(1, 7):  # each on a connection of its own: the kernel picks the worker
+                    answer = await http.post(f"/sessions/{session_id}/message", json={"message": "hi"})
+                    assert (answer.status_code, answer.json()["turn"]) == (200, turn), answer.text
+                assert (await until(ws, "response.begin"))[-1]["turn"] == 1
+                wrong = await http.post("/sessions/20200101_000000_aaaaaaaaaaaaaaaaaaaa/end")
+                assert wrong.status_code == 404
+                assert (await http.post(f"/sessions/{session_id}/end")).json()["is_active"] is False
+                assert await close_code(ws) == 1000
+    finally:
+        assert await asyncio.to_thread(server.stop) == 0
