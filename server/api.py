@@ -28,6 +28,7 @@ Needs = Literal["nobody", "anyone", "user", "admin"]
 """Who may call: whoever comes; whoever may talk here (guests, if they may); users; administrators."""
 Method = Literal["GET", "POST", "PUT", "PATCH", "DELETE"]
 M = TypeVar("M", bound=BaseModel)
+Entrance = Callable[[Request], Awaitable[Response]]
 
 MOST_JSON_BYTES = 1 << 20
 WRITES = Limit("writes", "240 per minute")
@@ -61,8 +62,8 @@ class Endpoint:
     query: type[BaseModel] | None = None
     answers: Any = None
     """The shape of the answer: a model, or any type that pydantic knows; None = no JSON."""
-    media: str = "application/json"
-    """Of an answer that is not JSON."""
+    media: str | tuple[str, ...] = "application/json"
+    """Of an answer that is not JSON; several, if the request chooses."""
     status: int = 200
     errors: tuple[int, ...] = ()
     """Which it may answer beside those that follow from the rest."""
@@ -115,11 +116,15 @@ class Gate:
 
     def routes(self, endpoints: Iterable[Endpoint]) -> list[BaseRoute]:
         """Starlette's routes for these; they are remembered for the documentation."""
-        found = list(endpoints)
-        self.endpoints += found
-        return [Route(e.path, self._entrance(e), methods=[e.method]) for e in found]
+        paths: dict[str, dict[str, Entrance]] = {}
+        for endpoint in endpoints:
+            self.endpoints.append(endpoint)
+            paths.setdefault(endpoint.path, {})[endpoint.method] = self._entrance(endpoint)
+        return [
+            Route(path, _by_method(entrances), methods=list(entrances)) for path, entrances in paths.items()
+        ]
 
-    def _entrance(self, endpoint: Endpoint) -> Callable[[Request], Awaitable[Response]]:
+    def _entrance(self, endpoint: Endpoint) -> Entrance:
         async def enter(request: Request) -> Response:
             try:
                 call = await self._let_in(endpoint, request)
@@ -173,6 +178,15 @@ class Gate:
             raise HTTPException(403, "This is for administrators.")
 
 
+def _by_method(entrances: Mapping[str, Entrance]) -> Entrance:
+    """One route for a path's methods: so that a wrong one is told all that there are."""
+
+    async def enter(request: Request) -> Response:
+        return await entrances["GET" if request.method == "HEAD" else request.method](request)
+
+    return enter
+
+
 def unauthorized(why: str) -> HTTPException:
     return HTTPException(401, why, {"WWW-Authenticate": "Bearer"})
 
@@ -201,7 +215,7 @@ async def _body(endpoint: Endpoint, request: Request) -> Any:
         raise HTTPException(400, "The body is not JSON.") from error
     if _NUL.search(raw):  # PostgreSQL has no such text, and nobody has a use for it
         raise HTTPException(422, "Text must not contain the character NUL.")
-    return _checked(endpoint.body, data)
+    return _checked(endpoint.body, data, strict=True)  # JSON has numbers and booleans of its own
 
 
 async def limited_body(request: Request, most_bytes: int) -> bytes:
@@ -215,10 +229,10 @@ async def limited_body(request: Request, most_bytes: int) -> bytes:
     return b"".join(chunks)
 
 
-def _checked(model: type[M], data: Any) -> M:
+def _checked(model: type[M], data: Any, *, strict: bool = False) -> M:
     """The data as a model. Raises 422 with one sentence for each thing that is wrong."""
     try:
-        return model.model_validate(data)
+        return model.model_validate(data, strict=strict)
     except ValidationError as error:
         raise HTTPException(422, "; ".join(_sentences(error))) from error
 

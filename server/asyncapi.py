@@ -21,6 +21,7 @@ MS: Schema = {"type": "integer", "minimum": 0, "description": "Milliseconds."}
 TURN: Schema = {"type": "integer", "minimum": 0, "description": "Counted from 1; 0 is the greeting."}
 RATE: Schema = {"enum": list(RATES), "description": "Hertz."}
 MODE: Schema = {"enum": ["open-mic", "hold-to-talk"]}
+CHANNELS: Schema = {"enum": ["voice", "text", "both"], "description": "How this talk may be held."}
 REPLY: Schema = {"type": "string", "description": "The reply that is meant."}
 BASE64: Schema = {"type": "string", "contentEncoding": "base64"}
 OBJECT: Schema = {"type": "object"}
@@ -103,7 +104,8 @@ FROM_CLIENT = (
     Message("end", "End the session."),
 )  # fmt: skip
 
-AGENT = _object({"id": MAYBE_TEXT, "name": TEXT, "voice": MAYBE_TEXT, "language": TEXT})
+AGENT = _object({"id": MAYBE_TEXT, "name": TEXT, "voice": MAYBE_TEXT, "language": TEXT, "avatar": TEXT})
+VIEW: Schema = {"type": ["object", "null"], "description": "How to show the avatar; null: it is gone."}
 SAID = _object({"response_id": REPLY, "turn": TURN, "text": TEXT, "final": FLAG})
 SPANS = ("endpoint_ms", "stt_ms", "llm_ttft_ms", "tts_ttfb_ms", "voice_to_voice_ms")
 COSTS = dict.fromkeys(("stt", "llm", "tts", "total"), NUMBER)
@@ -139,12 +141,12 @@ TO_WATCHER = Message(
 
 TO_CLIENT = (
     Message("connected", "First, always. The fields from `resumed` on: after a resume.",
-            {"session_id": TEXT, "mode": MODE, "agent": AGENT, "input_rate": RATE, "output_rate": RATE,
-             "resume_token": TEXT, "resume_window_s": NUMBER, "resumed": TRUE,
-             "messages": {"type": "array", "items": OBJECT}, "response": SAID},
-            ("resumed", "messages", "response"),
-            {"session_id": TALK_ID, "mode": "open-mic",
-             "agent": {"id": None, "name": "Parley", "voice": "", "language": "en"},
+            {"session_id": TEXT, "mode": MODE, "channels": CHANNELS, "agent": AGENT, "input_rate": RATE,
+             "output_rate": RATE, "resume_token": TEXT, "resume_window_s": NUMBER, "avatar": VIEW,
+             "resumed": TRUE, "messages": {"type": "array", "items": OBJECT}, "response": SAID},
+            ("avatar", "resumed", "messages", "response"),
+            {"session_id": TALK_ID, "mode": "open-mic", "channels": "both",
+             "agent": {"id": None, "name": "Parley", "voice": "", "language": "en", "avatar": "orb"},
              "input_rate": 16000, "output_rate": 24000, "resume_token": "WyIy…", "resume_window_s": 60}),
     Message("speech.started", "Speech was found: it began there, in microphone sound.", {"at_ms": MS}, (),
             {"at_ms": 3540}),
@@ -189,6 +191,7 @@ TO_CLIENT = (
             {"turn": 1, "endpoint_ms": 543, "stt_ms": 0, "llm_ttft_ms": 0, "tts_ttfb_ms": 0,
              "voice_to_voice_ms": 543, "speculated": True, "reason": "500 ms of silence",
              "cost": {"stt": 0, "llm": 0, "tts": 0, "total": 0}, "plugins": {"llm": "rules"}}),
+    Message("avatar", "An avatar has come, or gone.", {"view": VIEW}, (), {"view": None}),
     Message("prompt_updated", "Answer to update_prompt."),
     Message("pong", "Answer to ping."),
     Message("error", "What went wrong, as a sentence for the user. Only `fatal: true` ends the session.",

@@ -281,12 +281,16 @@ def _responses(e: Endpoint, schemas: Mapping[Any, Schema]) -> dict[str, Any]:
 def _content(e: Endpoint, schemas: Mapping[Any, Schema]) -> dict[str, Any]:
     if e.status == 204 or 300 <= e.status < 400:
         return {}
-    if e.answers is not None:
-        return {"content": {e.media: {"schema": schemas[(e.method, e.path, ANSWER), "serialization"]}}}
-    if e.media == "application/json":
+    kinds = (e.media,) if isinstance(e.media, str) else e.media
+    if e.answers is None and kinds == ("application/json",):
         return {}
-    text = e.media.startswith("text/")
-    return {"content": {e.media: {"schema": {"type": "string", **({} if text else {"format": "binary"})}}}}
+    return {"content": {kind: {"schema": _schema_of(kind, e, schemas)} for kind in kinds}}
+
+
+def _schema_of(kind: str, e: Endpoint, schemas: Mapping[Any, Schema]) -> Schema:
+    if kind == "application/json":
+        return schemas[(e.method, e.path, ANSWER), "serialization"] if e.answers is not None else {}
+    return {"type": "string", **({} if kind.startswith("text/") else {"format": "binary"})}
 
 
 def _said(e: Endpoint) -> str:

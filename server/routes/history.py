@@ -308,7 +308,7 @@ def routes(parts: Parts) -> list[BaseRoute]:
                 history.export,
                 "A talk as a file",
                 query=Export,
-                media="*/*",
+                media=("application/json", "audio/mpeg", *(media for _, media in _TEXTS.values())),
                 also=(206,),
                 errors=(304, 400, 404, 416),
             ),

@@ -239,10 +239,16 @@ def routes(parts: Parts) -> list[BaseRoute]:
         "session_id", "Of a session that goes on; without one a new session is made", required=False
     )
     heard = {"form": (sound, language), "form_bytes": MOST_UPLOAD_BYTES, "answers": Transcription}
-    said: dict[str, Any] = {"body": Speech, "media": MEDIA["wav"], "example": {"text": "Hello there."}}
+    said: dict[str, Any] = {
+        "body": Speech,
+        "media": tuple(MEDIA.values()),
+        "example": {"text": "Hello there."},
+    }
     processed = {"form": (sound, session), "form_bytes": MOST_UPLOAD_BYTES, "answers": Processed}
     started: dict[str, Any] = {"body": ConversationStart, "body_required": False, "answers": Started}
-    turn = {"body": Turn, "answers": TurnAnswer, "at_session": True}
+    started["example"] = {"customer_id": "4711"}
+    hello = {"session_id": "20261121_100900_k3v9x2m7q6w4f5h6t2rb", "text": "Are you open on Friday?"}
+    turn = {"body": Turn, "answers": TurnAnswer, "at_session": True, "example": hello}
     late, lost = {"errors": (503,)}, {"errors": (404, 409, 503)}
     return parts.gate.routes(
         [
