@@ -19,7 +19,8 @@ const ANSWER_OWED_MS = 15_000; // "thinking" is not shown longer than this with 
 const GREETING_DUE_MS = 800; // a server that greets does so at once; one that does not is listening
 const END_PATIENCE_MS = 10_000;
 
-/** @typedef {{mode: "open-mic" | "hold-to-talk", voice?: string, language?: string, response?: string}} Wishes */
+/** @typedef {{mode: "open-mic" | "hold-to-talk", voice?: string, language?: string, response?: string,
+ *   agent?: string, session?: string}} Wishes `agent` to talk to; `session` that was set up ahead */
 
 export class Call extends EventTarget {
   constructor() {
@@ -87,7 +88,7 @@ export class Call extends EventTarget {
     }
     if (!this.isOpen) return; // ended while the browser was asking
     this.#set({ phase: "connecting" });
-    this.link = new Link((resume) => voiceUrl(globalThis.location, { resume }), {
+    this.link = new Link((resume) => voiceUrl(globalThis.location, resume ? { resume } : { agent_id: wishes.agent, session_id: wishes.session }), {
       message: (message) => this.#receive(message),
       down: (attempt) => this.#down(attempt),
       over: (why) => this.#over(why),
@@ -236,7 +237,7 @@ export class Call extends EventTarget {
   #transcription(message) {
     const text = (message.text || "").trim();
     this.#emit("user", { turn: message.turn, text, final: message.final });
-    if (!message.final) return;
+    if (!message.final || message.corrected) return; // corrected: it is being answered already
     if (text) this.#owe("user");
     else this.#set({ waiting: false });
   }

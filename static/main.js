@@ -31,6 +31,9 @@ class Page {
     this.call = new Call();
     this.kept = keptTalk();
     this.talked = false;
+    const asked = new URLSearchParams(location.search);
+    /** What the page's address asks for. @type {{agent?: string, session?: string}} */
+    this.asked = { agent: asked.get("agent") ?? undefined, session: asked.get("session") ?? undefined };
     this.withMic = true;
     this.summary = "";
     this.orb = new Orb(byId("orb-canvas"), () => ({
@@ -59,7 +62,8 @@ class Page {
   async #start({ withMic, resume = false }) {
     if (this.call.isOpen) return;
     const kept = resume ? this.kept : null;
-    const wishes = /** @type {import("./call.js").Wishes} */ (kept?.wishes || this.settings.wishes);
+    const wishes = /** @type {import("./call.js").Wishes} */ (kept?.wishes || { ...this.settings.wishes, ...this.asked });
+    delete this.asked.session; // it can be opened once; after that a talk is a new one
     this.withMic = withMic;
     this.summary = "";
     this.kept = null;
@@ -278,6 +282,8 @@ class Page {
     this.noticed = reconnecting;
     const leftSeconds = this.kept ? Math.max(0, Math.ceil(talkLeftMs(this.kept) / 1000)) : 0;
     showStage(this.call, { talked: this.talked, leftSeconds });
+    // A way to another page must not end the talk: whoever signs up in mid-talk keeps it.
+    for (const link of document.querySelectorAll(".bar li a")) link.target = this.call.isOpen ? "_blank" : "";
   }
 
   /** Put on what the user wishes, else what the agent wears, else (before the first talk) what it last wore. */

@@ -32,7 +32,7 @@ export class Settings {
       mode: this.mode,
       voice: preference("voice") || "",
       language: preference("language") || "",
-      response: preference("replies") || "both",
+      response: preference("replies") || "", // not chosen: as the agent likes it
     };
   }
 

@@ -6,6 +6,17 @@ export const es = {
   "page.privacy": "El micrófono solo está encendido mientras hay una charla abierta.",
   "page.skip": "Ir a la conversación",
 
+  "nav.label": "Páginas",
+  "nav.menu": "Menú",
+  "nav.talk": "Hablar",
+  "nav.history": "Historial",
+  "nav.agents": "Agentes",
+  "nav.sessions": "Sesiones",
+  "nav.profile": "Cuenta:",
+  "nav.login": "Entrar",
+  "nav.signup": "Crear cuenta",
+  "nav.logout": "Salir",
+
   "state.idle": "Empezar a hablar",
   "state.asking": "Permite el micrófono",
   "state.connecting": "Conectando",

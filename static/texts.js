@@ -4,7 +4,6 @@
  * `{name}` in a text is filled from the second argument of `t`. Reasons and problems are looked up by the
  * server's and the page's codes; a reason that is not known is shown as the server wrote it.
  */
-import { prefer, preference } from "./keep.js";
 import { es } from "./texts.es.js";
 
 export const en = {
@@ -13,6 +12,17 @@ export const en = {
   "page.intro": "Have a spoken conversation. Interrupt whenever you like.",
   "page.privacy": "Your microphone is on only while a talk is open.",
   "page.skip": "Skip to the conversation",
+
+  "nav.label": "Pages",
+  "nav.menu": "Menu",
+  "nav.talk": "Talk",
+  "nav.history": "History",
+  "nav.agents": "Agents",
+  "nav.sessions": "Sessions",
+  "nav.profile": "Account:",
+  "nav.login": "Log in",
+  "nav.signup": "Sign up",
+  "nav.logout": "Log out",
 
   "state.idle": "Start talking",
   "state.asking": "Allow the microphone",
@@ -202,11 +212,14 @@ const CATALOGUES = { en, es };
 /** The page's languages, each named in itself. */
 export const PAGE_LANGUAGES = { en: "English", es: "Español" };
 
-const KEY = "page-language";
+/** The server reads it too, and draws the next page in that language. */
+const COOKIE = "parley_language";
+const COOKIE_S = 365 * 24 * 3600;
 let current = choose();
 
+/** The server has chosen already; where there is none, what the browser likes. */
 function choose() {
-  const wanted = [preference(KEY), ...navigator.languages].map((tag) => (tag || "").slice(0, 2));
+  const wanted = [document.documentElement.lang, ...navigator.languages].map((tag) => (tag || "").slice(0, 2));
   return wanted.find((tag) => tag in CATALOGUES) || "en";
 }
 
@@ -218,7 +231,17 @@ export function pageLanguage() {
 /** @param {string} language one of PAGE_LANGUAGES */
 export function setPageLanguage(language) {
   current = language in CATALOGUES ? language : "en";
-  prefer(KEY, current);
+  document.cookie = `${COOKIE}=${current}; path=/; max-age=${COOKIE_S}; samesite=lax`;
+}
+
+/** What was chosen on a page counts no more: what the account prefers does. */
+export function forgetLanguage() {
+  document.cookie = `${COOKIE}=; path=/; max-age=0; samesite=lax`;
+}
+
+/** Another page's words. @param {Record<string, Record<string, string>>} more by language */
+export function addTexts(more) {
+  for (const [language, texts] of Object.entries(more)) Object.assign(CATALOGUES[language], texts);
 }
 
 /**

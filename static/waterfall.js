@@ -38,7 +38,7 @@ export function spans(metrics, playMs) {
 /**
  * The line under an answer that opens into its sheet.
  * @param {Metrics} metrics
- * @param {import("./reply.js").Reply | null} reply
+ * @param {import("./reply.js").Reply | null} reply null: told later, when nobody knows when it was played
  * @returns {HTMLDetailsElement}
  */
 export function waterfall(metrics, reply) {
@@ -47,11 +47,11 @@ export function waterfall(metrics, reply) {
   const total = list.reduce((sum, { ms }) => sum + ms, 0);
   return make("details", { class: "metrics" }, [
     make("summary", { text: t("metrics.summary", { time: duration(total) }) }),
-    make("div", { class: "sheet" }, [bars(list, total, playMs), why(metrics, reply)]),
+    make("div", { class: "sheet" }, [bars(list, total, reply !== null && playMs === null), why(metrics, reply)]),
   ]);
 }
 
-function bars(list, total, playMs) {
+function bars(list, total, pending) {
   const row = (name, from, ms, time) =>
     make("div", { class: "fall" }, [
       make("span", { class: "name", text: t(`metrics.${name}`) }),
@@ -59,7 +59,7 @@ function bars(list, total, playMs) {
       make("span", { class: "time", text: time }),
     ]);
   const rows = list.map(({ name, ms, from }) => row(name, from, ms, duration(ms)));
-  if (playMs === null) rows.push(row("play", 0, 0, t("metrics.pending")));
+  if (pending) rows.push(row("play", 0, 0, t("metrics.pending")));
   rows.push(
     make("div", { class: "sum" }, [
       make("span", { text: t("metrics.total") }),

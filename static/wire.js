@@ -12,12 +12,12 @@ export const say = {
   start: ({ mode, voice, language, response }) => ({
     type: "start",
     mode,
-    response: response || "both",
     input_rate: 16000,
     output_rate: 24000,
     marks: true,
     ...(voice ? { voice } : {}),
     ...(language ? { language } : {}),
+    ...(response ? { response } : {}),
   }),
   talkBegin: () => ({ type: "talk.begin" }),
   talkEnd: () => ({ type: "talk.end" }),

@@ -128,7 +128,7 @@ def test_health_names_each_stages_plug_in(http: httpx2.Client) -> None:
 
 
 def test_every_answer_carries_the_security_headers(http: httpx2.Client) -> None:
-    for path in ("/", "/static/index.html", "/health", "/nothing"):
+    for path in ("/", "/login", "/static/main.js", "/health", "/nothing"):
         headers = http.get(path).headers
         assert "default-src 'self'" in headers["content-security-policy"]
         assert "unsafe-inline" not in headers["content-security-policy"]
