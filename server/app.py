@@ -40,6 +40,7 @@ from pipeline.tariff import Tariff
 from server.api import Gate
 from server.auth import Identity, Keys
 from server.config import Config
+from server.cors import shared
 from server.dictation import Errands
 from server.forwarding import Forwarder
 from server.headers import SecurityHeaders
@@ -243,7 +244,10 @@ def _app(parts: Parts, place: Place) -> App:
         *documentation.routes(parts),
     ]
     http = SecurityHeaders(
-        Starlette(routes=routes, exception_handlers={HTTPException: problem}),
+        shared(
+            Starlette(routes=routes, exception_handlers={HTTPException: problem}),
+            config.server.allowed_origins,
+        ),
         secure=parts.secure,
         frames=parts.sessions.figures.frames,
     )

@@ -228,7 +228,8 @@ def from_our_pages(scope: Scope, allowed: Sequence[str], public_url: str) -> boo
         return True
     if header(scope, b"sec-fetch-site") and not header(scope, b"origin"):
         return False
-    return origin_allowed(scope, allowed, public_url)
+    named = [origin for origin in allowed if origin != "*"]  # who lets everybody in means nobody's cookie
+    return origin_allowed(scope, named, public_url)
 
 
 def _parts(url: str) -> tuple[str, str]:

@@ -116,7 +116,7 @@ def _through_av(file: BinaryIO, kind: str, name: str) -> Blocks:
             "or have it install parley[faster-whisper]."
         ) from error
     try:
-        with av.open(file, format=kind, metadata_errors="replace") as container:
+        with av.open(_Readable(file), format=kind, metadata_errors="replace") as container:
             if not container.streams.audio:
                 raise BadSound(f"There is no sound in this {name} file.")
             resampler = av.AudioResampler(format="s16", layout="mono", rate=INPUT_RATE_HZ)
@@ -125,6 +125,23 @@ def _through_av(file: BinaryIO, kind: str, name: str) -> Blocks:
             yield from map(_samples, resampler.resample(None))
     except av.error.FFmpegError as error:
         raise BadSound(f"This {name} file cannot be read: it is broken, or cut short.") from error
+
+
+class _Readable:
+    """A file as PyAV wants it: `seek` says where it is then, which an upload's own file does not."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+
+    def read(self, size: int) -> bytes:
+        return self._file.read(size)
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        self._file.seek(offset, whence)
+        return self._file.tell()
+
+    def tell(self) -> int:
+        return self._file.tell()
 
 
 def _samples(frame: Any) -> bytes:

@@ -9,7 +9,8 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-from pipeline.contracts import INPUT_RATE_HZ
+from pipeline.contracts import FRAME_BYTES, INPUT_RATE_HZ
+from pipeline.core.endpoint import CATCH_UP
 from pipeline.outbox import Event
 from pipeline.session import Session
 
@@ -57,8 +58,9 @@ async def play(session: Session, pcm: bytes) -> Answer:
     if session.setup.channels == "text":
         raise LineBusy("This session is in writing only.")
     loop = asyncio.get_running_loop()
+    pcm += bytes(-len(pcm) % FRAME_BYTES)  # a rest would wait for the next recording
     seconds = len(pcm) / 2 / INPUT_RATE_HZ
-    async with _line(session), _patience(TURN_S + seconds):
+    async with _line(session), _patience(TURN_S + CATCH_UP * seconds):
         began = loop.time()
         session.do({"type": "talk.begin"})
         for at in range(0, len(pcm), SLICE_BYTES):
@@ -66,10 +68,11 @@ async def play(session: Session, pcm: bytes) -> Answer:
             await asyncio.sleep(0)
         session.minutes.timeline.skip(seconds - (loop.time() - began))
         session.do({"type": "talk.end"})
-        began = loop.time()
-        answer = await _Turn(session).answer()
+        turn = _Turn(session)
+        answer = await turn.answer()
         if answer.rate_hz:
-            session.minutes.timeline.skip(len(answer.pcm) / 2 / answer.rate_hz - (loop.time() - began))
+            played_s = len(answer.pcm) / 2 / answer.rate_hz
+            session.minutes.timeline.skip(played_s - (loop.time() - turn.sound_at))
         return answer
 
 
@@ -119,6 +122,8 @@ class _Turn:
         self._response_id = ""
         self._pcm = bytearray()
         self._is_sound_ours = False
+        self.sound_at = 0.0
+        """When its sound began, by the loop's clock."""
 
     async def answer(self) -> Answer:
         """Wait until it was said to its end. What has been taken counts as played at once."""
@@ -136,6 +141,7 @@ class _Turn:
                     self._is_sound_ours = self._is_mine(item)
                     if self._is_sound_ours:
                         answer.rate_hz = item["rate"]
+                        self.sound_at = asyncio.get_running_loop().time()
                 case "audio.end":
                     over = self._is_mine(item)
                 case "interrupted" if self._is_mine(item):

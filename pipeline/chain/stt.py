@@ -6,8 +6,8 @@ from contextlib import aclosing
 
 from pipeline.chain.member import Chain, Member, Report, ignore, now
 from pipeline.contracts import INPUT_RATE_HZ, Failure, SttError, Transcriber, TranscriberEngine, Transcript
+from pipeline.core.endpoint import CATCH_UP
 from pipeline.request import Outcome, Request
-
 
 HEAD_START_S = 1.0
 """How far sound may be ahead of the clock in a talk: what was kept from before the onset, and jitter."""
@@ -87,9 +87,8 @@ class SttUtterance:
 
     def finish(self, silence_ms: int) -> None:
         self._finished_at, self._silence_ms = now(), silence_ms
-        # A recognizer keeps up with speech. A recording comes faster than that: it may catch up first.
         took_s = self._finished_at - self._opened_at + HEAD_START_S
-        self._ahead_s = max(0.0, len(self._heard) / BYTES_PER_S - took_s)
+        self._ahead_s = CATCH_UP * max(0.0, len(self._heard) / BYTES_PER_S - took_s)
         self._inner.finish(silence_ms)
         if self._patience is not None:
             self._patience.reschedule(self._finished_at + self._patience_s())

@@ -58,11 +58,11 @@ class AgentSide:
 
     # -- before the reply -------------------------------------------------------------------------------
 
-    def await_final(self, now: float, ahead_s: float = 0.0) -> None:
-        """The user is done, but the text is still owed. `ahead_s`: so much faster than speech did it come."""
+    def await_final(self, now: float, more_s: float = 0.0) -> None:
+        """The user is done, but the text is still owed. `more_s`: what a recording may take longer."""
         if self.state is not Reply.AWAITING_FINAL:
             self.state = Reply.AWAITING_FINAL
-            self.deadline = now + self._timing.final_timeout_ms / 1000 + ahead_s
+            self.deadline = now + self._timing.final_timeout_ms / 1000 + more_s
 
     def stop_waiting(self) -> None:
         """The text is there, or no longer wanted."""

@@ -19,6 +19,9 @@ PAUSE_MS = 100
 """Silence after which the utterance's text is asked for: longer than a stop consonant's closure (~80 ms)."""
 FADE_MS = 200
 """Silence after which an onset too short to be speech is forgotten."""
+CATCH_UP = 5.0
+"""How long a recognizer may take for a recording, which comes faster than speech: so many times the time that
+it saved. On a machine with nothing else to do the slowest of ours needs 0.4; it is never alone."""
 RESUME_MS = 60
 """Voice after which a paused speaker counts as speaking again."""
 

@@ -30,7 +30,7 @@ from enum import Enum
 
 from pipeline.core.agent import AgentSide, Reply
 from pipeline.core.draft import Draft, Heard
-from pipeline.core.endpoint import FADE_MS, FRAME_MS, PAUSE_MS, Edge, Endpointer, Timing
+from pipeline.core.endpoint import CATCH_UP, FADE_MS, FRAME_MS, PAUSE_MS, Edge, Endpointer, Timing
 from pipeline.core.events import (
     NOTHING,
     Action,
@@ -447,11 +447,11 @@ class Floor:
         return []
 
     def _ahead_s(self, now: float) -> float:
-        """How much faster than speech an utterance came: a recording, handed over with the button held."""
+        """How much longer to wait for a recording, which was handed over faster than it was spoken."""
         if not self.hold_to_talk:
             return 0.0
         heard_s = (self._ears.end_frame - self._ears.onset_frame) * FRAME_MS / 1000
-        return max(0.0, heard_s - (now - self._pressed_at))
+        return CATCH_UP * max(0.0, heard_s - (now - self._pressed_at))
 
     def _speculate(self, silence_ms: float) -> list[Action]:
         """Answer the text so far, held back. Who pauses often is guessed at later and later."""

@@ -4,6 +4,7 @@ import asyncio
 import base64
 import importlib
 import io
+import itertools
 import wave
 from collections.abc import Callable
 from pathlib import Path
@@ -20,8 +21,7 @@ from server.spoken import respond
 from tests.routes.conftest import Client, bearer
 from tests.support.live import LiveServer
 
-DATA = Path(__file__).parents[1] / "data"
-GO = DATA / "goforward.wav"  # "go forward ten meters"
+GO = Path(__file__).parents[1] / "data" / "goforward.wav"  # "go forward ten meters"
 SAID = "what can you do for me today"
 """What the scripted recognizer understands."""
 SECONDS = 2.786
@@ -333,3 +333,176 @@ class TestFailing:
         assert (answer.status_code, "voice" in answer.json()["detail"]) == (503, True), answer.text
         sums = await app.parts.usage.by_provider()
         assert [(s.stage, s.requests, s.failed) for s in sums] == [("stt", 1, 1), ("tts", 1, 1)]
+
+
+# -- turns of a talk ------------------------------------------------------------------------------------
+
+
+async def ended(app: App, session_id: str) -> dict[str, Any]:
+    """The conversation's file, once it is over."""
+    live = app.sessions.get(session_id)
+    assert live is not None
+    await live.end("the test is over")
+    found = await app.archive.conversation(session_id)
+    assert found is not None
+    return found
+
+
+async def test_a_recorded_turn_is_a_turn_of_a_talk(app: App, client: Client) -> None:
+    browser = client()
+    answer = await browser.post("/voice-agent/process", **upload(GO.read_bytes()))
+    assert answer.status_code == 200, answer.text
+    found = answer.json()
+    assert (found["user_input"], found["agent_response"]) == (SAID, "Three words suffice.")
+    with wave.open(io.BytesIO(base64.b64decode(found["audio_base64"]))) as wav:
+        assert (wav.getframerate(), wav.getnchannels()) == (24_000, 1)
+        assert abs(wav.getnframes() / 24_000 - 0.8) < 0.1
+    again = await browser.post(
+        "/voice-agent/process", **upload(recorded_by_a_browser("webm"), session_id=found["session_id"])
+    )
+    assert again.status_code == 200, again.text
+    assert again.json()["session_id"] == found["session_id"]
+
+    talk = await ended(app, found["session_id"])
+    said = [(m["role"], m["content"]) for m in talk["messages"]]
+    assert said == [("user", SAID), ("assistant", "Three words suffice.")] * 2
+    assert [m.get("audio") for m in talk["messages"]] == [
+        *("0001_user.mp3", "0002_agent.mp3", "0003_user.mp3", "0004_agent.mp3")
+    ]
+    assert not any(m.get("interrupted") for m in talk["messages"])
+    places = [(m["start_ms"], m["end_ms"]) for m in talk["messages"]]
+    assert all(a[1] <= b[0] + 250 for a, b in itertools.pairwise(places)), places
+    assert talk["cost_breakdown"]["stt_cost"] == pytest.approx(2 * SECONDS / 60 * 0.6, rel=0.05)
+    assert talk["cost_breakdown"]["tts_cost"] > 0
+    listed = await app.archive.audio_files(found["session_id"])
+    assert [f["filename"] for f in listed][-1] == "conversation.mp3"
+    assert listed[0]["duration_ms"] == pytest.approx(SECONDS * 1000, abs=300)
+
+
+async def test_a_typed_conversation(app: App, client: Client) -> None:
+    program = await bearer(client)
+    answer = await program.post("/conversation/start", json={"customer_id": "C-42"})
+    assert answer.status_code == 201, answer.text
+    session_id = answer.json()["session_id"]
+    assert answer.json() == {"session_id": session_id, "greeting": "Hello! How can I help?"}
+    body = {"session_id": session_id, "text": " good morning "}
+    answer = await program.post("/conversation/process", json=body)
+    assert (answer.status_code, answer.json()) == (200, {"response": "Three words suffice."})
+    assert "C-42" in app.sessions.get(session_id).dialogue.system_prompt  # type: ignore[union-attr]
+
+    stranger = await client().post("/conversation/process", json=body)
+    assert stranger.status_code == 404
+    talk = await ended(app, session_id)
+    assert [(m["role"], m["content"]) for m in talk["messages"]] == [
+        ("assistant", "Hello! How can I help?"),
+        ("user", "good morning"),
+        ("assistant", "Three words suffice."),
+    ]
+    assert talk["messages"][0]["type"] == "welcome"
+    answer = await program.post("/conversation/process", json=body)
+    assert (answer.status_code, answer.json()["detail"]) == (409, "This session has ended.")
+
+
+async def test_turns_can_be_typed_and_recorded_in_one_talk(client: Client) -> None:
+    browser = client()
+    session_id = (await browser.post("/conversation/start")).json()["session_id"]
+    answer = await browser.post("/voice-agent/process", **upload(GO.read_bytes(), session_id=session_id))
+    assert answer.status_code == 200, answer.text
+    answer = await browser.post("/conversation/process", json={"session_id": session_id, "text": "and?"})
+    assert answer.json() == {"response": "Three words suffice."}
+
+
+async def test_a_busy_line_and_a_silent_recording(app: App, client: Client) -> None:
+    browser = client()
+    session_id = (await browser.post("/conversation/start")).json()["session_id"]
+    session = app.sessions.get(session_id)
+    assert session is not None
+
+    def kick() -> None: ...
+
+    session.attach(kick)
+    answer = await browser.post("/voice-agent/process", **upload(GO.read_bytes(), session_id=session_id))
+    assert (answer.status_code, "only one can be" in answer.json()["detail"]) == (409, True)
+    session.detach(kick)
+
+    asking = asyncio.create_task(
+        browser.post("/voice-agent/process", **upload(GO.read_bytes(), session_id=session_id))
+    )
+    while not session.attached:
+        await asyncio.sleep(0.005)
+    session.attach(kick)
+    answer = await asking
+    assert (answer.status_code, "taken over" in answer.json()["detail"]) == (409, True)
+    assert session.attached
+    session.detach(kick)
+
+
+class TestOnlyNoise:
+    """A recognizer that finds no words."""
+
+    @pytest.fixture
+    def settings(self) -> dict[str, str]:
+        return {"PARLEY_STT__SCRIPTED__FAIL": "empty"}
+
+    async def test_no_words_are_no_turn(self, client: Client) -> None:
+        answer = await client().post("/voice-agent/process", **upload(GO.read_bytes()))
+        assert (answer.status_code, "No words" in answer.json()["detail"]) == (422, True), answer.text
+
+
+class TestNoMind:
+    """A model that fails: the agent says that it is sorry, by voice if it has one."""
+
+    @pytest.fixture
+    def settings(self) -> dict[str, str]:
+        return {"PARLEY_LLM__SCRIPTED__FAIL": "error"}
+
+    async def test_an_apology_is_an_answer(self, client: Client) -> None:
+        answer = await client().post("/voice-agent/process", **upload(GO.read_bytes()))
+        assert answer.status_code == 200, answer.text
+        assert "try again" in answer.json()["agent_response"]
+        assert len(answer.json()["audio_base64"]) > 1000
+
+
+class TestNeitherMindNorVoice:
+    """Nothing is left but words."""
+
+    @pytest.fixture
+    def settings(self) -> dict[str, str]:
+        return {"PARLEY_LLM__SCRIPTED__FAIL": "error", "PARLEY_TTS__SCRIPTED__FAIL": "error"}
+
+    async def test_an_apology_in_writing(self, client: Client) -> None:
+        answer = await client().post("/voice-agent/process", **upload(GO.read_bytes()))
+        assert answer.status_code == 200, answer.text
+        assert "try again" in answer.json()["agent_response"]
+        assert answer.json()["audio_base64"] == ""
+
+
+class TestNoGuests:
+    """A server for users alone."""
+
+    @pytest.fixture
+    def settings(self) -> dict[str, str]:
+        return {"PARLEY_ACCOUNTS__GUESTS": "false"}
+
+    async def test_strangers_are_sent_away(self, client: Client) -> None:
+        answers = [
+            await client().post("/voice/speech-to-text", **upload(GO.read_bytes())),
+            await client().post("/voice/text-to-speech", json={"text": "hello"}),
+            await client().post("/voice-agent/process", **upload(GO.read_bytes())),
+            await client().post("/conversation/start"),
+        ]
+        assert [answer.status_code for answer in answers] == [401] * 4
+
+
+def test_the_embedded_default_hears_and_speaks(live_server: Callable[..., LiveServer]) -> None:
+    server = live_server(PARLEY_STT__TIMEOUT_MS="20000")  # others test on this machine too
+    with httpx2.Client(base_url=server.url, timeout=60) as http:
+        answer = http.post("/voice/speech-to-text", files={"audio_file": ("go.wav", GO.read_bytes())})
+        assert answer.json()["text"] == "go forward ten meters"
+        answer = http.post("/voice/text-to-speech", json={"text": "Hello there.", "format": "opus"})
+        sound, rate_hz = soundfile.read(io.BytesIO(answer.content))
+        assert 0.4 < len(sound) / rate_hz < 3
+        answer = http.post("/voice-agent/process", files={"audio_file": ("go.flac", clip("FLAC"))})
+        assert answer.status_code == 200, answer.text
+        assert answer.json()["user_input"] == "go forward ten meters"
+        assert len(base64.b64decode(answer.json()["audio_base64"])) > 10_000
