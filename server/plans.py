@@ -56,7 +56,7 @@ class Plans:
         """A new session of whoever asks, with that agent of theirs. Raises `NoAgent`."""
         setup = self._for_user(who.user)
         if agent_id:
-            setup.take(of_agent(await self.agent(who, agent_id), setup.channels))
+            setup.take(of_agent(await self.agent(who, agent_id), setup))
         return Plan(setup, who.owner, who.user.id if who.user else None)
 
     async def made(self, row: Row) -> Plan:
@@ -66,7 +66,7 @@ class Plans:
         setup = self._for_user(user)
         setup.channels = row["mode"]
         if row["agent_id"] and (agent := await self._agents.get(row["agent_id"], deleted=True)):
-            setup.take(of_agent(agent, setup.channels))
+            setup.take(of_agent(agent, setup))
         setup.take(of_row(row, setup.context))
         return Plan(setup, row["owner"] or "", row["user_id"], row["id"])
 
@@ -91,16 +91,17 @@ class Plans:
         return setup
 
 
-def of_agent(agent: Row, channels: Channels = "both") -> dict[str, Any]:
-    """What an agent's row sets, in the names of `Setup`; `channels` are what the session allows."""
+def of_agent(agent: Row, setup: Setup) -> dict[str, Any]:
+    """What an agent's row sets, in the names of `Setup`, in a session that was to be like `setup`."""
     found: dict[str, Any] = {name: agent[name] for name in _OF_AGENT if agent.get(name) not in (None, "")}
     found["agent_id"], found["agent_name"] = agent["id"], agent["name"]
     found["response"] = agent["response_type"]
-    found["channels"] = channels_of(agent, channels) or channels
+    found["channels"] = channels_of(agent, setup.channels) or setup.channels
     if agent["initial_prompt"]:
         found["persona"], found["system_prompt"] = agent["initial_prompt"], ""
     if agent["context_prompts"]:
-        found["context"] = _paragraphs(agent["context_prompts"])
+        new = [text for text in agent["context_prompts"] if text not in setup.context]  # named once more
+        found["context"] = _paragraphs([setup.context, *new])
     return found
 
 

@@ -175,7 +175,7 @@ class Sockets:
             agent = await self._lobby.plans.agent(who, agent_id)
         except NoAgent:
             raise BadMessage("There is no such agent of yours.", "no_agent") from None
-        return {**of_agent(agent, session.setup.channels), **start}
+        return {**of_agent(agent, session.setup), **start}
 
     def _connected(self, session: Session, codec: Voice, more: Event) -> Event:
         setup, figures = session.setup, self._lobby.sessions.figures

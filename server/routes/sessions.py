@@ -17,7 +17,7 @@ from server.api import Body, Call, Endpoint, unauthorized
 from server.exchange import MOST_CHARS, ByVoiceOnly, EndedMeanwhile, ask
 from server.lobby import Over, Unknown
 from server.parts import Parts
-from server.plans import MOST_PROMPT_CHARS, NoAgent, channels_of, of_agent, of_row
+from server.plans import MOST_PROMPT_CHARS, NoAgent, channels_of, of_row
 from server.routes.agents import NO_AGENT, Prompt, Prompts
 from server.routes.answers import Paging, not_found
 from server.sessions import Draining, Full
@@ -161,7 +161,7 @@ class _Routes:
         if live := self._parts.sessions.get(row["id"]):
             told = of_row(row, await self._parts.plans.context(row)) if _says_more(new) else {}
             if "mode" in new:
-                told["channels"] = of_agent(agent, new["mode"])["channels"] if agent else new["mode"]
+                told["channels"] = channels_of(agent, new["mode"]) if agent else new["mode"]
             live.change(**told)
         if new:
             await self._parts.talks.change(row["id"], **new)
