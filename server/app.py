@@ -37,6 +37,7 @@ from pipeline.duplex import Patience
 from pipeline.figures import Figures
 from pipeline.setup import Engines, Rules, Setup
 from pipeline.tariff import Tariff
+from server.administrators import Administrators
 from server.api import Gate
 from server.auth import Identity, Keys
 from server.config import Config
@@ -44,8 +45,10 @@ from server.cors import shared
 from server.dictation import Errands
 from server.forwarding import Forwarder
 from server.headers import SecurityHeaders
+from server.letters import Letters, is_development
 from server.limits import Limiter
 from server.lobby import Lobby
+from server.mail import Outbox, Smtp, to_log
 from server.parts import Parts
 from server.passwords import Hashes
 from server.plans import Plans
@@ -53,6 +56,7 @@ from server.prices import tariff as tariff_of
 from server.removal import Removal
 from server.routes import (
     accounts,
+    admin,
     agents,
     connections,
     conversations,
@@ -66,6 +70,7 @@ from server.routes import (
     sessions,
     shares,
     speech,
+    verification,
 )
 from server.routes.answers import problem
 from server.sessions import Sessions
@@ -78,6 +83,7 @@ from storage.conversations import Conversations
 from storage.credentials import Credentials
 from storage.database import Database, open_database
 from storage.ids import new_session_id
+from storage.overview import Overview
 from storage.settings import Settings
 from storage.talks import Talks
 from storage.times import iso
@@ -177,7 +183,10 @@ async def running(config: Config, place: Place = ALONE) -> AsyncIterator[App]:
         await hashes.warm()
         keys = Keys(secret, place.index)
         errands = Errands(engines, rules, Usage(database))
-        parts = _parts(config, database, archive, sessions, engines, chains, keys, hashes, errands)
+        if (outbox := _outbox(config)) is not None:
+            stack.push_async_callback(outbox.aclose)
+        parts = _parts(config, database, archive, sessions, engines, chains, keys, hashes, errands, outbox)
+        await parts.administrators.settle_all()
         following = asyncio.create_task(Removal(parts).follow())
         stack.push_async_callback(_stop, following)
         yield _app(parts, place)
@@ -193,6 +202,7 @@ def _parts(
     keys: Keys,
     hashes: Hashes,
     errands: Errands,
+    outbox: Outbox | None,
 ) -> Parts:
     accounts, credentials, limiter = Accounts(database), Credentials(database), Limiter()
     agents, talks, kept = Agents(database), Talks(database), Conversations(database)
@@ -220,6 +230,9 @@ def _parts(
         hashes,
         limiter,
         Gate(identity, limiter, config.accounts.guests, server.allowed_origins, server.public_url),
+        Overview(database),
+        Administrators(config, accounts),
+        Letters(config, accounts, credentials, outbox),
     )
 
 
@@ -231,6 +244,8 @@ def _app(parts: Parts, place: Place) -> App:
         *pages.routes(parts),  # first: a shared link shows browsers a page, and all others what it holds
         *operations.routes(parts, version("parley")),
         *accounts.routes(parts),
+        *verification.routes(parts),
+        *admin.routes(parts),
         *agents.routes(parts),
         *sessions.routes(parts),
         *connections.routes(parts),
@@ -354,6 +369,14 @@ async def _follow_spending(budget: Budget, usage: Usage) -> None:
         except SQLAlchemyError as error:
             log.error("what was spent today could not be read: %s", error)
         await asyncio.sleep(SPENDING_EVERY_S)
+
+
+def _outbox(config: Config) -> Outbox | None:
+    """Where mails go; None on a server for others that has no SMTP: its log is no place for links."""
+    mail = config.mail
+    if mail.smtp_url:
+        return Outbox(Smtp(mail.smtp_url, mail.sender, config.keys.get("SMTP_PASSWORD", "")).send)
+    return Outbox(to_log) if is_development(config.server.public_url) else None
 
 
 def _setup(config: Config) -> Setup:

@@ -8,12 +8,14 @@ import ipaddress
 import re
 import tomllib
 import typing
-from collections.abc import Iterator, Mapping, Set
+from collections.abc import Callable, Iterator, Mapping, Set
 from dataclasses import fields, replace
 from difflib import get_close_matches
+from email.utils import parseaddr
 from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, cast
+from urllib.parse import urlsplit
 
 from pipeline import plugins
 from pipeline.plugins import PluginError
@@ -295,12 +297,43 @@ def _problems(config: Config, reader: _Reader) -> Iterator[tuple[str, str]]:
         # The value is not shown: it may hold a password.
         where = reader.where.get(("storage", "url"), "[storage] url")
         yield where, 'must be a database URL, such as "sqlite+aiosqlite:///parley.db"'
+    yield from _mail_problems(config, at)
     for key in ("conversations_dir", "audio_dir"):
         if not getattr(config.storage, key):
             yield at("storage", key), "must be the path of a folder"
     for kind, stage in config.stages.items():
         if not stage.plugin:
             yield at(kind, "plugin"), f"names no plug-in; write one of: {', '.join(plugins.names(kind))}"
+
+
+def _mail_problems(config: Config, at: Callable[[str, str], str]) -> Iterator[tuple[str, str]]:
+    """Of what needs the outside world: mails, and logins elsewhere."""
+    mail, oidc = config.mail, config.oidc
+    for email in config.accounts.admins:
+        if not re.fullmatch(r"[^@\s]+@[^@\s]+", email):
+            yield at("accounts", "admins"), 'must be emails, such as ["ann@example.org"]'
+    if mail.smtp_url:
+        if not re.match(r"smtps?://", mail.smtp_url) or not _has_host(mail.smtp_url):
+            yield "[mail] smtp_url", 'must be like "smtp://user@mail.example.org:587" or "smtps://…"'
+        elif urlsplit(mail.smtp_url).password is not None:  # and is not shown
+            yield "[mail] smtp_url", "holds a password; set SMTP_PASSWORD in the environment or .env instead"
+        if "@" not in parseaddr(mail.sender)[1] or not mail.sender.isprintable():
+            yield at("mail", "sender"), 'must say who mails are from, such as "Parley <parley@example.org>"'
+    if oidc.issuer and not (re.match(r"https?://", oidc.issuer) and _has_host(oidc.issuer)):
+        yield at("oidc", "issuer"), 'must be a URL, such as "https://login.example.org"'
+    if oidc.issuer and not oidc.client_id:
+        yield at("oidc", "client_id"), "is missing: what the issuer calls this server"
+    for key, used in (("[mail] smtp_url", mail.smtp_url), ("[oidc] issuer", oidc.issuer)):
+        if used and not config.server.public_url:
+            yield at("server", "public_url"), f"must be set for {key}: links lead there"
+
+
+def _has_host(url: str) -> bool:
+    try:
+        split = urlsplit(url)
+        return bool(split.hostname) and split.port != 0
+    except ValueError:
+        return False
 
 
 def _is_network(text: str) -> bool:

@@ -6,10 +6,12 @@ from typing import Any
 
 from pipeline.chain import Chain
 from pipeline.setup import Engines
+from server.administrators import Administrators
 from server.api import Gate
 from server.auth import Identity, Keys
 from server.config import Config
 from server.dictation import Errands
+from server.letters import Letters
 from server.limits import Limiter
 from server.lobby import Lobby
 from server.passwords import Hashes
@@ -20,6 +22,7 @@ from storage.agents import Agents
 from storage.archive import Archive
 from storage.conversations import Conversations
 from storage.credentials import Credentials
+from storage.overview import Overview
 from storage.talks import Talks
 from storage.usage import Usage
 
@@ -47,6 +50,9 @@ class Parts:
     hashes: Hashes
     limiter: Limiter
     gate: Gate
+    overview: Overview
+    administrators: Administrators
+    letters: Letters
 
     @property
     def secure(self) -> bool:

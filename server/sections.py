@@ -176,6 +176,25 @@ class Accounts:
     guest_retention_h: Annotated[float, Range(0)] = 24
     session_days: Annotated[float, Range(0.001)] = 14
     registration: bool = True
+    admins: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Mail:
+    """How mails leave; the password is SMTP_PASSWORD in the environment."""
+
+    smtp_url: str = ""
+    sender: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Oidc:
+    """Logging in elsewhere, by OpenID Connect; our secret there is OIDC_CLIENT_SECRET in the environment."""
+
+    issuer: str = ""
+    client_id: str = ""
+    scopes: tuple[str, ...] = ("openid", "email", "profile")
+    button: str = "OpenID Connect"
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,6 +254,8 @@ class Config:
     tools: Tools = field(default_factory=Tools)
     storage: Storage = field(default_factory=Storage)
     accounts: Accounts = field(default_factory=Accounts)
+    mail: Mail = field(default_factory=Mail)
+    oidc: Oidc = field(default_factory=Oidc)
     journal: Journal = field(default_factory=Journal)
     budget: Budget = field(default_factory=Budget)
     prices: Prices = field(default_factory=Prices)

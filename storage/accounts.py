@@ -3,7 +3,7 @@
 import secrets
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from sqlalchemy import RowMapping, delete, func, or_, select, update
@@ -11,7 +11,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from storage.database import Database
-from storage.schema import users
+from storage.schema import adoptions, users
 from storage.times import iso
 
 Users = list["User"]
@@ -172,10 +172,41 @@ class Accounts:
             raise Taken("username" if "username" in values else "email") from error
         return await self.get(user_id)
 
+    async def set_role(
+        self, user_id: str, *, is_admin: bool | None = None, is_disabled: bool | None = None
+    ) -> User | None:
+        """What an administrator says of a user; None leaves it. Raises `LastAdmin` if nobody who may say so
+        would be left. None if there is no such user."""
+        said = {"is_admin": is_admin, "is_disabled": is_disabled}
+        values = {name: value for name, value in said.items() if value is not None}
+        admins = select(users.c.id).where(users.c.is_admin.is_(True), users.c.is_disabled.is_(False))
+        async with self._database.write() as connection:
+            found = set(await connection.scalars(admins.with_for_update()))  # as in `leave`
+            if found == {user_id} and (is_admin is False or is_disabled):
+                raise LastAdmin
+            statement = update(users).where(users.c.id == user_id)
+            await connection.execute(statement.values(**values, updated_at=_now()))
+        return await self.get(user_id)
+
     async def logged_in(self, user_id: str) -> None:
         """Remember that somebody logged in now."""
         async with self._database.write() as connection:
             await connection.execute(update(users).where(users.c.id == user_id).values(last_login_at=_now()))
+
+    async def adopt(self, guest: str, user_id: str) -> None:
+        """Remember for a day, for other workers, that an owner of talks was a guest and is a user now."""
+        now = datetime.now(UTC)
+        row = {"guest": guest, "user_id": user_id, "created_at": iso(now)}
+        async with self._database.write() as connection:
+            late = adoptions.c.created_at < iso(now - timedelta(days=1))
+            await connection.execute(delete(adoptions).where(late))
+            await self._database.upsert(connection, adoptions, [row], ["guest"])
+
+    async def adopted(self, guests: Iterable[str]) -> dict[str, str]:
+        """Of those guests: who has become which user."""
+        query = select(adoptions.c.guest, adoptions.c.user_id).where(adoptions.c.guest.in_([*guests]))
+        async with self._database.read() as connection:
+            return {row.guest: row.user_id for row in await connection.execute(query)}
 
     async def disabled(self, user_ids: Iterable[str]) -> dict[str, bool]:
         """Of those users that there are: whether they are disabled."""

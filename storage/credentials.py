@@ -152,6 +152,17 @@ class Credentials:
             await connection.execute(mail_tokens.insert().values(**row))
         return key
 
+    async def look_at_mail_key(self, key: str, purpose: Purpose) -> tuple[str, str] | None:
+        """The same as `take_mail_key`, but the key stays good."""
+        where = and_(
+            mail_tokens.c.key_hash == hash_of(key),
+            mail_tokens.c.purpose == purpose,
+            mail_tokens.c.expires_at > iso(datetime.now(UTC)),
+        )
+        async with self._database.read() as connection:
+            row = (await connection.execute(select(mail_tokens).where(where))).first()
+            return (row.user_id, row.email) if row else None
+
     async def take_mail_key(self, key: str, purpose: Purpose) -> tuple[str, str] | None:
         """(user id, email) of a key that came back, once; None if it is not good (any more)."""
         where = and_(

@@ -104,11 +104,17 @@ class Doors:
         await self._parts.limiter.hit(REGISTRATIONS, call.address)
         hashed = await self._parts.hashes.make(password)
         try:
-            return await self._parts.accounts.create(
-                email=email, username=username, display_name=name, password_hash=hashed
+            user = await self._parts.accounts.create(
+                email=email,
+                username=username,
+                display_name=name,
+                password_hash=hashed,
+                is_admin=self._parts.administrators.at_registration(email),
             )
         except Taken as taken:
             raise HTTPException(409, f"There is an account with this {taken.field} already.") from taken
+        self._parts.letters.welcome(call.request, user)
+        return user
 
     async def login(self, call: Call, name: str, password: str) -> User:
         """Who it is. It takes as long for a name that nobody has. Raises 401, 429."""
@@ -169,6 +175,7 @@ class Doors:
         guest = self._parts.keys.guest(call.request.scope)
         if guest.known:
             self._parts.sessions.adopt(guest.owner, user.owner, user.id)
+            await self._parts.accounts.adopt(guest.owner, user.id)
             await self._parts.talks.adopt(guest.owner, user.owner, user.id)
             if is_new:
                 await self._keep_ended(guest.owner, user)

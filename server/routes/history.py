@@ -139,7 +139,7 @@ class History:
             query.limit,
             query.offset,
             since=_start(query.since),
-            until=_end(query.until),
+            until=last_moment(query.until),
             text=query.q.strip() or None,
         )
         found: Mapping[str, str] = {}
@@ -253,7 +253,7 @@ def _start(text: str | None) -> str | None:
     return iso(when) if when else None
 
 
-def _end(text: str | None) -> str | None:
+def last_moment(text: str | None) -> str | None:
     """The first moment that is not in it any more: a day is in it whole."""
     when = parse(text)
     if text is None or when is None:
@@ -301,6 +301,7 @@ def routes(parts: Parts) -> list[BaseRoute]:
                 "Delete a talk with its files",
                 status=204,
                 errors=(404, 409),
+                at_session=True,
             ),
             route(
                 "GET",

@@ -149,6 +149,8 @@ class Own:
             changed = await self._parts.accounts.change(user.id, **values) if values else user
         except Taken as taken:
             raise HTTPException(409, f"There is an account with this {taken.field} already.") from taken
+        if changed is not None and changed.email != user.email:
+            self._parts.letters.welcome(call.request, changed)
         return profile_of(changed or user)
 
     async def prefer(self, call: Call) -> Preferences:
