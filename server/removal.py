@@ -1,4 +1,5 @@
-"""When an account goes: its live talks end, and its files and rows go with it, also in other workers.
+"""When an account goes: its live talks end, and its files and rows go with it, also in other workers. And
+when a guest signed up at another worker: the talk he has here becomes his.
 
 The account's row goes first, in one transaction with the look whether that may be: from then on nobody can
 log in as that user. What a crash leaves of the rest is found by its missing user and deleted later.
@@ -20,7 +21,7 @@ LOOK_EVERY_S = 5.0
 """How long a talk in another worker may go on after its account was deleted or disabled."""
 SWEEP_EVERY = 120
 """Every so many looks, what has no user any more is deleted."""
-_USER = "user:"
+_USER, _GUEST = "user:", "guest:"
 
 
 class Removal:
@@ -38,7 +39,7 @@ class Removal:
         await self._parts.archive.delete_of(user.owner)
 
     async def follow(self) -> None:
-        """End the talks here of users who were deleted or disabled elsewhere, for ever."""
+        """Do here, for ever, what follows from accounts that were made, deleted or disabled elsewhere."""
         for look in range(1 << 62):
             try:
                 await self.look()
@@ -51,6 +52,9 @@ class Removal:
     async def look(self) -> None:
         """The same, once."""
         owners = {self._parts.sessions.owner_of(session.id) for session in self._parts.sessions}
+        if guests := {owner for owner in owners if owner.startswith(_GUEST)}:
+            for guest, user_id in (await self._parts.accounts.adopted(guests)).items():
+                self._parts.sessions.adopt(guest, _USER + user_id, user_id)
         ids = {owner.removeprefix(_USER) for owner in owners if owner.startswith(_USER)}
         if not ids:
             return

@@ -260,3 +260,11 @@ errands = Table(
     Index("errands_of_user", "user_id", "time"),
 )
 """Requests to providers outside of any talk: files that were transcribed, texts that were spoken."""
+
+adoptions = Table(
+    "adoptions",
+    metadata,
+    Column("guest", String(200), primary_key=True),  # an owner, as conversations have it
+    Column("user_id", String(32), ForeignKey(_user, ondelete="CASCADE"), nullable=False),
+    Column("created_at", String(32), nullable=False),
+)

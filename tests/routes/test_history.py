@@ -9,6 +9,7 @@ import pytest
 from server.app import App
 from server.auth import GUEST_COOKIE
 from server.plans import Plan
+from server.removal import Removal
 from tests.routes.conftest import Client, signed_up
 from tests.routes.talks import ANSWER, SHORT, talk, talking, user_of
 
@@ -299,3 +300,13 @@ async def test_who_only_logs_in_takes_no_ended_talks_of_the_browser(app: App, cl
     assert (await browser.post("/api/auth/login", json=account)).status_code == 200
     assert await listed(browser) == []
     assert (await client().get(f"/api/conversation/{over}")).status_code == 200
+
+
+async def test_a_guests_talk_in_another_worker_follows_him(app: App, client: Client) -> None:
+    browser = await signed_up(client)
+    user = await user_of(app)
+    async with talking(app, "hello", guest="guest:1") as session:
+        await app.parts.accounts.adopt("guest:1", user.id)  # which another worker does
+        await Removal(app.parts).look()
+        await session.end("over")
+    assert await listed(browser) == [session.id]

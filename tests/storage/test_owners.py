@@ -6,12 +6,14 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from sqlalchemy import update
 
 from storage.accounts import Accounts, LastAdmin
 from storage.conversations import Conversations
 from storage.credentials import LOGINS, Credentials, id_of
 from storage.database import Database
 from storage.journal import Reading, fold, read
+from storage.schema import adoptions
 from tests.storage.conftest import HEADER, SESSION, files_below, one_turn, running, until
 
 OTHER = "20261226_100900_aaaaaaaaaaaaaaaaaaaa"
@@ -136,3 +138,21 @@ async def test_a_login_is_revoked_by_its_id_and_kind(database: Database) -> None
     assert await credentials.user_of(key) == user.id
     await credentials.revoke_all(user.id)
     assert await credentials.user_of(key) is None
+
+
+async def test_who_became_whom_is_known_for_a_day_and_while_the_user_is(database: Database) -> None:
+    accounts = Accounts(database)
+    user, other = await accounts.create(email="a@example.org"), await accounts.create(email="b@example.org")
+    await accounts.adopt("guest:1", user.id)
+    await accounts.adopt("guest:1", other.id)
+    await accounts.adopt("guest:2", user.id)
+    assert await accounts.adopted(["guest:1", "guest:2", "guest:3"]) == {
+        "guest:1": other.id,
+        "guest:2": user.id,
+    }
+    await accounts.delete(user.id)
+    assert await accounts.adopted(["guest:1", "guest:2"]) == {"guest:1": other.id}
+    async with database.write() as connection:
+        await connection.execute(update(adoptions).values(created_at="2020-01-01T00:00:00.000Z"))
+    await accounts.adopt("guest:4", other.id)
+    assert await accounts.adopted(["guest:1", "guest:4"]) == {"guest:4": other.id}
