@@ -43,6 +43,17 @@ async def test_with_nobody_to_hear_it_a_reply_is_written_and_remembered_whole() 
     await call.end()
 
 
+async def test_a_model_that_speaks_by_itself_answers_in_writing_too() -> None:
+    call = await open_call(talk={}, attach=False)
+    call.session.visit()
+    first, second = await ask(call.session, "hello"), await ask(call.session, "and again")
+    assert first.text
+    assert second.text
+    assert (first.turn, second.turn) == (1, 2)
+    assert not any(m.get("interrupted") for m in call.session.minutes.messages)
+    await call.end()
+
+
 async def test_without_a_socket_it_ends_when_it_is_idle_and_not_when_the_window_is_over() -> None:
     call = await alone(rules=Rules(idle_s=300, resume_s=60))
     await asyncio.sleep(299)
