@@ -160,7 +160,7 @@ def test_only_the_command_line_knows_the_application() -> None:
 
 
 def test_the_client_does_not_need_the_server() -> None:
-    for name in ("server.client", "server.player", "server.talk", "server.terminal"):
+    for name in ("server.client", "server.player", "server.rest", "server.talk", "server.terminal"):
         allowed = ("pipeline.core", "pipeline.contracts", "server.client", "server.player", "server.terminal")
         assert violations(name, allowed) == []
 
