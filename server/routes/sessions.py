@@ -3,10 +3,11 @@
 A guest's session is its id: whoever knows it may do everything here. A user's wants that user.
 """
 
+import json
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
-from pydantic import BaseModel, Field, StringConstraints
+from pydantic import AfterValidator, BaseModel, Field, StringConstraints
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.routing import BaseRoute
@@ -28,14 +29,29 @@ HAS_ENDED = "This session has ended."
 TOKEN_S = 3600
 """How long a token opens a session that nobody has come to yet."""
 
+
+def _tellable(context: Any) -> Any:
+    """JSON that a model can be told and a database takes: no NaN, no half characters, not too long."""
+    try:
+        told = json.dumps(context, ensure_ascii=False, allow_nan=False).encode()
+    except (ValueError, RecursionError) as error:
+        raise ValueError("holds what is not JSON: NaN, half a character, or too deep") from error
+    if len(told) > MOST_PROMPT_CHARS:
+        raise ValueError(f"is longer than {MOST_PROMPT_CHARS} bytes of JSON")
+    return context
+
+
 Context = dict[str, Any] | list[Any] | str
+GivenContext = Annotated[Context, AfterValidator(_tellable)]
 
 
 class NewSession(Body):
     agent_id: str | None = Field(None, max_length=64)
     mode: Channels = "both"
     session_prompt: Prompt | None = None
-    conversation_context: Context | None = Field(None, description="What the agent is to know from before")
+    conversation_context: GivenContext | None = Field(
+        None, description="What the agent is to know from before"
+    )
     context_prompts: Prompts | None = None
     room_name: str | None = Field(None, min_length=1, max_length=200)
 
@@ -45,7 +61,7 @@ class SessionChange(Body):
 
     mode: Channels | None = None
     session_prompt: Prompt | None = None
-    conversation_context: Context | None = None
+    conversation_context: GivenContext | None = None
     context_prompts: Prompts | None = None
     room_name: str | None = Field(None, min_length=1, max_length=200)
 

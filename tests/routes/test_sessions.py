@@ -116,6 +116,18 @@ async def test_what_is_wrong_is_refused(client: Client, wrong: dict[str, Any]) -
     assert (await client().post("/sessions/", json=wrong)).status_code == 422
 
 
+@pytest.mark.parametrize("context", ["NaN", '"\\ud800"', "7", '"' + "x" * 40_000 + '"'])
+async def test_a_context_that_no_model_can_be_told_is_refused(client: Client, context: str) -> None:
+    body = (
+        f'{{"conversation_context": {{"it": {context}}}}}'
+        if context != "7"
+        else '{"conversation_context": 7}'
+    )
+    answer = await client().post("/sessions/", content=body, headers={"Content-Type": "application/json"})
+    assert answer.status_code == 422
+    assert "conversation_context" in answer.json()["detail"]
+
+
 @pytest.mark.parametrize("name", ["nonsense", "20200101_000000_aaaaaaaaaaaaaaaaaaaa", "..%2f..%2fetc"])
 async def test_what_is_no_session_is_404(client: Client, name: str) -> None:
     assert (await client().get(f"/sessions/{name}")).status_code == 404
