@@ -9,6 +9,7 @@ Requests carry the caller's own credentials along, so the other worker judges fo
 
 import asyncio
 import logging
+import secrets
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -34,7 +35,8 @@ class Forwarder:
 
     async def answer(self, call: Call) -> Response | None:
         """Another worker's answer; None when it is to be given here."""
-        session_id = call.path.get("session_id") or getattr(call.body, "session_id", None)
+        named = call.form.get("session_id") or getattr(call.body, "session_id", None)
+        session_id = str(call.path.get("session_id") or named or "")
         if not session_id or self._sessions.get(session_id) is not None:
             return None
         if is_forwarded(call.request.scope):
@@ -65,7 +67,7 @@ async def _exchange(
     reader: asyncio.StreamReader, writer: asyncio.StreamWriter, call: Call
 ) -> Response | None:
     wire = h11.Connection(h11.CLIENT)
-    for part in _request(call):
+    for part in _request(call, *await _body(call)):
         writer.write(wire.send(part) or b"")
     await writer.drain()
     status, headers, data = 0, list[tuple[bytes, bytes]](), b""
@@ -81,11 +83,28 @@ async def _exchange(
             return None if status == NOT_MINE else Response(data, status, _kept(headers))
 
 
-def _request(call: Call) -> Iterator[h11.Event]:
+async def _body(call: Call) -> tuple[bytes, bytes]:
+    """What the request carries, and of which kind."""
+    if not call.form:
+        json = b"" if call.body is None else call.body.model_dump_json(exclude_unset=True).encode()
+        return b"application/json", json
+    boundary = secrets.token_hex(16).encode()
+    body = bytearray()
+    for name, value in call.form.items():
+        body += b'--%b\r\nContent-Disposition: form-data; name="%b"' % (boundary, name.encode())
+        if isinstance(value, str):
+            body += b"\r\n\r\n" + value.encode()
+        else:
+            await value.seek(0)
+            body += b'; filename="upload"\r\n\r\n' + await value.read()
+        body += b"\r\n"
+    return b"multipart/form-data; boundary=" + boundary, bytes(body + b"--" + boundary + b"--\r\n")
+
+
+def _request(call: Call, kind: bytes, body: bytes) -> Iterator[h11.Event]:
     request = call.request
-    body = b"" if call.body is None else call.body.model_dump_json(exclude_unset=True).encode()
     headers = [(name, value) for name, value in request.headers.raw if name in (*SHOWN, b"host", b"origin")]
-    headers += [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
+    headers += [(b"content-type", kind), (b"content-length", str(len(body)).encode())]
     # That the page may do this has been checked here.
     headers += [(b"sec-fetch-site", b"same-origin"), (b"connection", b"close"), (FORWARDED, b"1")]
     target = request.url.path + (f"?{request.url.query}" if request.url.query else "")

@@ -119,13 +119,16 @@ class _Routes:
         others (no login, no cookie) always gets one of his own."""
         self._refuse_strangers(call)
         row = await self._parts.talks.of_room(room, call.who.owner) if call.who.owner else None
-        if row is None or row["ended_at"] or not self._is_open(row):
+        if row is None or row["ended_at"] or not await self._is_open(row):
             row = await self._new(call, room, identity, name, None)
         return self._answer(call, row, identity, name)
 
-    def _is_open(self, row: Any) -> bool:
-        """Nobody has come to it yet, or it is going on."""
-        return not row["started_at"] or self._parts.sessions.get(row["id"]) is not None
+    async def _is_open(self, row: Any) -> bool:
+        """Nobody has come to it yet, or it is going on, here or at another worker."""
+        if not row["started_at"] or self._parts.sessions.get(row["id"]) is not None:
+            return True
+        talk = await self._parts.conversations.get(row["id"])
+        return talk is not None and talk["end_time"] is None
 
     def _refuse_strangers(self, call: Call) -> None:
         if call.who.user is None and not self._parts.gate.guests:

@@ -244,7 +244,7 @@ def routes(parts: Parts) -> list[BaseRoute]:
         "media": tuple(MEDIA.values()),
         "example": {"text": "Hello there."},
     }
-    processed = {"form": (sound, session), "form_bytes": MOST_UPLOAD_BYTES, "answers": Processed}
+    processed: dict[str, Any] = {"form": (sound, session), "answers": Processed, "at_session": True}
     started: dict[str, Any] = {"body": ConversationStart, "body_required": False, "answers": Started}
     started["example"] = {"customer_id": "4711"}
     hello = {"session_id": "20261121_100900_k3v9x2m7q6w4f5h6t2rb", "text": "Are you open on Friday?"}
@@ -254,7 +254,14 @@ def routes(parts: Parts) -> list[BaseRoute]:
         [
             post("/voice/speech-to-text", handlers.transcribe, "A recording to text", **heard, **late),
             post("/voice/text-to-speech", handlers.speak, "A text to sound", **said, **late),
-            post("/voice-agent/process", handlers.process, "A recorded turn", **processed, **lost),
+            post(
+                "/voice-agent/process",
+                handlers.process,
+                "A recorded turn",
+                form_bytes=MOST_UPLOAD_BYTES,
+                **processed,
+                **lost,
+            ),
             post("/conversation/start", handlers.start, "Begin to talk", status=201, **started, **late),
             post("/conversation/process", handlers.turn, "A typed turn", **turn, **lost),
         ]

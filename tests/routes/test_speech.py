@@ -19,7 +19,7 @@ from server.app import App
 from server.sound_in import BadSound, decoded
 from server.spoken import respond
 from tests.routes.conftest import Client, bearer
-from tests.support.live import LiveServer
+from tests.support.live import SCRIPTED, LiveServer
 
 GO = Path(__file__).parents[1] / "data" / "goforward.wav"  # "go forward ten meters"
 SAID = "what can you do for me today"
@@ -506,3 +506,22 @@ def test_the_embedded_default_hears_and_speaks(live_server: Callable[..., LiveSe
         assert answer.status_code == 200, answer.text
         assert answer.json()["user_input"] == "go forward ten meters"
         assert len(base64.b64decode(answer.json()["audio_base64"])) > 10_000
+
+
+def test_recordings_reach_the_worker_that_has_the_talk(tmp_path: Path) -> None:
+    fast = {"PARLEY_LLM__SCRIPTED__TEXT": "Yes.", "PARLEY_TTS__SCRIPTED__SPEED": "100"}
+    server = LiveServer(tmp_path, {**SCRIPTED, **fast}, arguments=("--workers", "2"))
+    try:
+        session_id = ""
+        for _ in range(8):  # each over a connection of its own: the system chooses the worker
+            file = {"audio_file": ("go.wav", GO.read_bytes())}
+            answer = httpx2.post(
+                server.url + "/voice-agent/process", files=file, data={"session_id": session_id}, timeout=60
+            )
+            assert answer.status_code == 200, answer.text
+            session_id = session_id or answer.json()["session_id"]
+            assert answer.json()["session_id"] == session_id
+        found = httpx2.get(f"{server.url}/api/conversation/{session_id}").json()
+        assert len([m for m in found["messages"] if m["role"] == "user"]) == 8
+    finally:
+        server.stop()
