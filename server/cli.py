@@ -110,7 +110,7 @@ def _serve(args: argparse.Namespace) -> int:
         server = replace(server, host=args.host)
     if args.port is not None:
         server = replace(server, port=args.port)
-    from server.app import run
+    from server.serving import run
 
     return run(replace(config, server=server), workers=args.workers)
 

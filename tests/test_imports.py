@@ -149,13 +149,13 @@ def test_wire_adapters_know_the_session_but_neither_storage_nor_each_other() -> 
 
 
 def test_routes_know_storage_and_the_registry_but_no_plugin_and_no_wire() -> None:
-    banned = ("server.wire", "server.app", "server.cli", *PLUGIN_PACKAGES)
+    banned = ("server.wire", "server.app", "server.serving", "server.cli", *PLUGIN_PACKAGES)
     assert violations("server.routes", ("pipeline", "server", "storage"), banned) == []
 
 
 def test_only_the_command_line_knows_the_application() -> None:
     for module in MODULES:
-        if module.name not in ("server", "server.app", "server.cli"):
+        if module.name not in ("server", "server.app", "server.serving", "server.cli"):
             assert violations(module.name, OURS, ("server.app", "server.cli")) == []
 
 
