@@ -37,9 +37,10 @@ export async function send(method, path, body, { signal } = {}) {
   const headers = { Accept: "application/json, */*;q=0.5" };
   const isForm = body instanceof FormData;
   if (body !== undefined && !isForm) headers["Content-Type"] = "application/json";
+  const url = ours(path);
   let answer;
   try {
-    answer = await fetch(ours(path), {
+    answer = await fetch(url, {
       method,
       headers,
       body: body === undefined || isForm ? body : JSON.stringify(body),

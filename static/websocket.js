@@ -1,6 +1,6 @@
 // The page /docs/websocket: /asyncapi.json, to be read.
 
-import { get } from "./http.js";
+import { get } from "./api.js";
 
 const page = document.getElementById("protocol");
 

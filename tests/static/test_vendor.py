@@ -21,5 +21,7 @@ def test_there_are_two_programs_and_their_licences() -> None:
 def test_nothing_is_fetched_from_elsewhere_and_no_source_map_is_missing(path: Path) -> None:
     text = path.read_text("utf-8")
     assert not re.search(r"sourceMappingURL=[^$\"']*\.map", text[-500:])
-    assert not re.search(r"(?:src|href)[:=]\s*[\"']https?://(?!www\.w3\.org)[^\"']*\.(?:svg|png|js|css)", text)
+    assert not re.search(
+        r"(?:src|href)[:=]\s*[\"']https?://(?!www\.w3\.org)[^\"']*\.(?:svg|png|js|css)", text
+    )
     assert not re.search(r"@import|url\(\s*[\"']?https?:", text) or path.suffix == ".js"

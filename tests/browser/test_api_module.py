@@ -1,4 +1,4 @@
-"""static/http.js in a page of the server: requests, forms, blobs, and refusals that are sentences."""
+"""static/api.js in a page of the server: requests, forms, blobs, and refusals that are sentences."""
 
 import re
 from pathlib import Path
@@ -12,7 +12,7 @@ from tests.support.live import LiveServer
 pytestmark = pytest.mark.browser
 
 ROOT = Path(__file__).resolve().parents[2]
-IMPORT = 'const api = await import("/static/http.js");'
+IMPORT = 'const api = await import("/static/api.js");'
 
 
 def run(talk: Talk, code: str, **given: Any) -> Any:
