@@ -27,6 +27,7 @@ talked without an account; another user; an administrator; whose things they are
 EVERYBODY = "200 200 200 200 200 200 200"
 MAKES = "201 201 201 201 201 201 201"
 USERS = "401 401 401 401 200 200 200"
+ADMINS = "401 401 401 401 403 200 403"
 TALKERS = "200 401 401 200 200 200 200"
 MINE = "401 401 401 401 404 404 200"
 MY_TALK = "404 404 404 404 404 200 200"
@@ -59,6 +60,7 @@ TABLE: dict[str, Row] = {
     **{f"GET {path}": Row(EVERYBODY) for path in ("/docs/websocket", "/openapi.json", "/asyncapi.json")},
     **{f"GET {path}": Row(of("401", "303")) for path in ("/profile", "/history", "/agents", "/sessions")},
     **{f"GET {path}": Row("200 200 200 200 303 303 303") for path in ("/login", "/signup")},
+    **{f"GET {path}": Row(EVERYBODY) for path in ("/forgot", "/reset", "/verify")},
     "GET /logout": Row("303 303 303 303 200 200 200"),
     "POST /logout": Row(of("200", "303", rule=EVERYBODY)),
     "GET /history/{session_id}": Row("303 303 303 303 404 404 200", "/history/{talk}"),
@@ -91,6 +93,18 @@ TABLE: dict[str, Row] = {
     "GET /api/users/api-keys": Row(USERS),
     "POST /api/users/api-keys": Row(of("200", "201"), json={"label": "radio"}),
     "DELETE /api/users/api-keys/{key_id}": Row(of("200", "204", rule=MINE), "/api/users/api-keys/{api_key}"),
+    "POST /api/auth/verify/request": Row(USERS),
+    "POST /api/auth/verify": Row(of("200", "404", rule=EVERYBODY), json={"key": "made up"}),
+    "POST /api/auth/reset/request": Row(EVERYBODY, json={"email": "{email}"}),
+    "POST /api/auth/reset": Row(
+        of("200", "404", rule=EVERYBODY), json={"key": "made up", "new_password": "a long and odd one"}
+    ),
+    # administration
+    "GET /admin": Row("303 303 303 303 404 200 404"),
+    "GET /api/admin/users": Row(ADMINS),
+    "PATCH /api/admin/users/{id}": Row(ADMINS, "/api/admin/users/{user_id}", json={"is_disabled": False}),
+    "GET /api/admin/sessions": Row(ADMINS),
+    "GET /api/admin/usage": Row(ADMINS),
     # agents
     "POST /agents/": Row(of("200", "201"), json={"name": "A", "initial_prompt": "Be brief."}),
     "GET /agents/": Row(USERS),
@@ -167,7 +181,12 @@ class Cast:
         user = people["user"]
         row = await parts.talks.create(parts.sessions.new_id(), user.owner, user_id=user.id, mode="both")
         agent = await parts.agents.create(user.id, name="A", initial_prompt="Be brief.")
-        self.things = {"session": row["id"], "agent": agent["id"], "email": user.email or ""}
+        self.things = {
+            "session": row["id"],
+            "agent": agent["id"],
+            "email": user.email or "",
+            "user_id": user.id,
+        }
         me = httpx2.AsyncClient(
             transport=httpx2.ASGITransport(app=self._app),
             base_url="http://parley.test",
