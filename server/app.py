@@ -41,6 +41,7 @@ from server.letters import Letters, is_development
 from server.limits import Limiter
 from server.lobby import Lobby
 from server.mail import Outbox, Smtp, to_log
+from server.oidc import Provider
 from server.parts import Parts
 from server.passwords import Hashes
 from server.plans import Plans
@@ -55,6 +56,7 @@ from server.routes import (
     documentation,
     history,
     keys,
+    oidc,
     operations,
     pages,
     profile,
@@ -65,6 +67,7 @@ from server.routes import (
     verification,
 )
 from server.routes.answers import problem
+from server.routes.oidc import CALLBACK
 from server.sessions import Sessions
 from server.sockets import Sockets
 from server.workers import Place
@@ -173,7 +176,19 @@ async def running(config: Config, place: Place = ALONE) -> AsyncIterator[App]:
         errands = Errands(engines, rules, Usage(database))
         if (outbox := _outbox(config)) is not None:
             stack.push_async_callback(outbox.aclose)
-        parts = _parts(config, database, archive, sessions, engines, chains, keys, hashes, errands, outbox)
+        parts = _parts(
+            config,
+            database,
+            archive,
+            sessions,
+            engines,
+            chains,
+            keys,
+            hashes,
+            errands,
+            outbox,
+            await _provider(config),
+        )
         await parts.administrators.settle_all()
         following = asyncio.create_task(Removal(parts).follow())
         stack.push_async_callback(_stop, following)
@@ -191,6 +206,7 @@ def _parts(
     hashes: Hashes,
     errands: Errands,
     outbox: Outbox | None,
+    provider: Provider | None,
 ) -> Parts:
     accounts, credentials, limiter = Accounts(database), Credentials(database), Limiter()
     agents, talks, kept = Agents(database), Talks(database), Conversations(database)
@@ -221,6 +237,7 @@ def _parts(
         Overview(database),
         Administrators(config, accounts),
         Letters(config, accounts, credentials, outbox),
+        provider,
     )
 
 
@@ -233,6 +250,7 @@ def _app(parts: Parts, place: Place) -> App:
         *operations.routes(parts, version("parley")),
         *accounts.routes(parts),
         *verification.routes(parts),
+        *oidc.routes(parts),
         *admin.routes(parts),
         *agents.routes(parts),
         *sessions.routes(parts),
@@ -357,6 +375,14 @@ async def _follow_spending(budget: Budget, usage: Usage) -> None:
         except SQLAlchemyError as error:
             log.error("what was spent today could not be read: %s", error)
         await asyncio.sleep(SPENDING_EVERY_S)
+
+
+async def _provider(config: Config) -> Provider | None:
+    """Where people log in with other accounts. Raises `Unavailable` without the packages for it."""
+    if not config.oidc.issuer:
+        return None
+    redirect = config.server.public_url.rstrip("/") + CALLBACK
+    return await Provider.create(config.oidc, config.keys.get("OIDC_CLIENT_SECRET", ""), redirect)
 
 
 def _outbox(config: Config) -> Outbox | None:

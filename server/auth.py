@@ -16,7 +16,7 @@ from http.cookies import CookieError, SimpleCookie
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
-from itsdangerous import BadSignature, URLSafeSerializer
+from itsdangerous import BadSignature, URLSafeSerializer, URLSafeTimedSerializer
 
 from storage.accounts import Accounts, User
 from storage.credentials import Credentials
@@ -94,6 +94,7 @@ class Keys:
         self._login = URLSafeSerializer(secret, salt="login")
         self._room = URLSafeSerializer(secret, salt="room-token")
         self._resume = URLSafeSerializer(secret, salt="resume-token")
+        self._oidc = URLSafeTimedSerializer(secret, salt="oidc-login")
 
     def new_guest_cookie(self) -> str:
         return str(self._guest.dumps(secrets.token_urlsafe(18)))
@@ -132,6 +133,17 @@ class Keys:
             session_id, participant, expires_at = self._room.loads(token)
             return RoomToken(str(session_id), str(participant), int(expires_at))
         except (BadSignature, ValueError, TypeError):
+            return None
+
+    def oidc_cookie(self, *values: str) -> str:
+        """What a login elsewhere began with."""
+        return str(self._oidc.dumps(values))
+
+    def read_oidc_cookie(self, text: str, max_age_s: int) -> tuple[str, ...] | None:
+        """The same, or None for what is not ours or too old."""
+        try:
+            return tuple(map(str, self._oidc.loads(text, max_age=max_age_s)))
+        except BadSignature:
             return None
 
     def resume_token(self, session_id: str) -> str:

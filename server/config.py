@@ -319,13 +319,21 @@ def _mail_problems(config: Config, at: Callable[[str, str], str]) -> Iterator[tu
             yield "[mail] smtp_url", "holds a password; set SMTP_PASSWORD in the environment or .env instead"
         if "@" not in parseaddr(mail.sender)[1] or not mail.sender.isprintable():
             yield at("mail", "sender"), 'must say who mails are from, such as "Parley <parley@example.org>"'
-    if oidc.issuer and not (re.match(r"https?://", oidc.issuer) and _has_host(oidc.issuer)):
-        yield at("oidc", "issuer"), 'must be a URL, such as "https://login.example.org"'
+    if oidc.issuer and not _is_issuer(oidc.issuer):
+        yield at("oidc", "issuer"), 'must be an https URL, such as "https://login.example.org"'
+    if oidc.issuer and "openid" not in oidc.scopes:
+        yield at("oidc", "scopes"), 'must have "openid" among them'
     if oidc.issuer and not oidc.client_id:
         yield at("oidc", "client_id"), "is missing: what the issuer calls this server"
     for key, used in (("[mail] smtp_url", mail.smtp_url), ("[oidc] issuer", oidc.issuer)):
         if used and not config.server.public_url:
             yield at("server", "public_url"), f"must be set for {key}: links lead there"
+
+
+def _is_issuer(url: str) -> bool:
+    """By https; plain http reaches only this machine."""
+    here = re.match(r"http://(localhost|127\.0\.0\.1|\[::1\])(:\d+)?(/|$)", url)
+    return _has_host(url) and (url.startswith("https://") or here is not None)
 
 
 def _has_host(url: str) -> bool:

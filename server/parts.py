@@ -14,6 +14,7 @@ from server.dictation import Errands
 from server.letters import Letters
 from server.limits import Limiter
 from server.lobby import Lobby
+from server.oidc import Provider
 from server.passwords import Hashes
 from server.plans import Plans
 from server.sessions import Sessions
@@ -53,6 +54,7 @@ class Parts:
     overview: Overview
     administrators: Administrators
     letters: Letters
+    oidc: Provider | None
 
     @property
     def secure(self) -> bool:
