@@ -1,6 +1,7 @@
 """Speech in one request: a recording to text, a text to sound, a recorded or typed turn and its answer."""
 
 import base64
+import re
 from contextlib import aclosing
 from typing import Annotated, Any
 
@@ -33,6 +34,7 @@ MOST_TURN_S = 120.0
 """An utterance of a talk is no longer either."""
 MOST_TEXT_CHARS = 4096
 """As much as OpenAI's speech takes: some five minutes."""
+LANGUAGE = r"^[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8})*$"
 ONE_SHOT = Limit("one-shot speech", "60 per minute")
 SHARED = "Speech in one request"
 NO_SESSION = "There is no such session."
@@ -53,7 +55,9 @@ class Speech(Body):
     text: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=MOST_TEXT_CHARS)]
     voice: str | None = Field(None, max_length=200, description="One of `/api/voices`")
     format: Format = "wav"
-    language: str | None = Field(None, max_length=35, description="As in `es` or `es-MX`; else the voice's")
+    language: str | None = Field(
+        None, max_length=35, pattern=LANGUAGE, description="As in `es` or `es-MX`; else the voice's"
+    )
 
 
 class Processed(BaseModel):
@@ -96,6 +100,8 @@ class _Routes:
     async def transcribe(self, call: Call) -> Transcription:
         """A recording as text: WAV, MP3, FLAC, OGG, WebM or MP4, at most 25 MB and ten minutes."""
         language = str(call.form.get("language") or self._language(call))
+        if not re.fullmatch(LANGUAGE, language):
+            raise HTTPException(422, "language must be a code such as es or es-MX")
         errand = self._errand()
         try:
             async with aclosing(decoded(_file(call), MOST_RECORDING_S)) as blocks:

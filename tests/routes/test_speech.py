@@ -16,6 +16,7 @@ import pytest
 import soundfile
 
 from server.app import App
+from server.dictation import MOST_AT_ONCE
 from server.sound_in import BadSound, decoded
 from server.spoken import respond
 from tests.routes.conftest import Client, bearer
@@ -187,6 +188,7 @@ async def test_where_nobody_speaks_nothing_is_recognized(app: App, client: Clien
         ({"files": {"sound": ("a.wav", b"x")}}, 422, "audio_file is missing"),
         ({"data": {"audio_file": "text"}, "files": {"x": ("x", b"")}}, 422, "audio_file must be a file"),
         ({"files": {"audio_file": ("a", b"x"), "language": ("b", b"es")}}, 422, "language must be text"),
+        ({"files": {"audio_file": ("a", b"x")}, "data": {"language": "x" * 99}}, 422, "must be a code"),
         ({"files": [("audio_file", ("a", b"x")), ("audio_file", ("b", b"x"))]}, 422, "twice"),
         ({"json": {"audio_file": "x"}}, 415, "multipart/form-data"),
         ({"content": b"--x--", "headers": {"content-type": "multipart/form-data"}}, 400, "boundary"),
@@ -198,6 +200,33 @@ async def test_a_wrong_upload_is_refused(
     answer = await client().post("/voice/speech-to-text", **request_)
     assert answer.status_code == status, answer.text
     assert says in answer.json()["detail"]
+
+
+async def test_only_so_much_is_done_at_once(app: App, client: Client) -> None:
+    errands = [app.parts.errands.begin() for _ in range(MOST_AT_ONCE)]
+    answer = await client().post("/voice/text-to-speech", json={"text": "hello"})
+    assert (answer.status_code, answer.headers["retry-after"]) == (503, "5")
+    for errand in errands:
+        await app.parts.errands.settle(errand, None)
+    assert (await client().post("/voice/text-to-speech", json={"text": "hello"})).status_code == 200
+
+
+class TestSpent:
+    """A server whose budget for the day is spent, and whose providers all cost something."""
+
+    @pytest.fixture
+    def settings(self) -> dict[str, str]:
+        return {
+            "PARLEY_PRICES__TTS": "{scripted = 1.0}",
+            "PARLEY_BUDGET__DAY": "0.5",
+            "PARLEY_BUDGET__WHEN_SPENT": "end",
+        }
+
+    async def test_what_was_spent_counts_for_the_day(self, client: Client) -> None:
+        first = await client().post("/voice/text-to-speech", json={"text": "hello"})
+        assert first.status_code == 200
+        second = await client().post("/voice/text-to-speech", json={"text": "hello"})
+        assert (second.status_code, "budget" in second.json()["detail"]) == (503, True)
 
 
 async def test_too_much_is_too_much(client: Client) -> None:
@@ -250,6 +279,7 @@ async def test_a_text_in_other_formats(client: Client, kind: str, media: str) ->
         ({"text": "x" * 4097}, "at most 4096"),
         ({"text": "x", "format": "aiff"}, "must be one of"),
         ({"text": "x", "rate": 3}, "not a field"),
+        ({"text": "x", "language": "../es"}, "does not look right"),
     ],
 )
 async def test_a_wrong_text_is_refused(client: Client, body: dict[str, Any], says: str) -> None:
