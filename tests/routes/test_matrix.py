@@ -99,6 +99,9 @@ TABLE: dict[str, Row] = {
     "POST /api/auth/reset": Row(
         of("200", "404", rule=EVERYBODY), json={"key": "made up", "new_password": "a long and odd one"}
     ),
+    # an account of another server: none is set here
+    "GET /auth/oidc/login": Row(of("200", "404", rule=EVERYBODY)),
+    "GET /auth/oidc/callback": Row(of("200", "404", rule=EVERYBODY)),
     # administration
     "GET /admin": Row("303 303 303 303 404 200 404"),
     "GET /api/admin/users": Row(ADMINS),
