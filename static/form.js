@@ -12,6 +12,8 @@ import { t } from "./words.js";
  */
 export function onSubmit(form, run) {
   form.noValidate = true; // the browser's bubbles vanish; what is said below stays
+  // Sent by the browser itself, before this is here, a form would lead to nowhere.
+  for (const button of form.querySelectorAll("[type=submit]")) button.removeAttribute("disabled");
   form.addEventListener("submit", async (event) => {
     event.preventDefault();
     if (form.getAttribute("aria-busy") === "true") return;

@@ -10,11 +10,11 @@ export const PAGE_ITEMS = 20;
  * A list at an address of the JSON interface, shown in `#list`.
  * @param {string} path
  * @param {{draw: (item: any) => HTMLElement, nothing: () => string, query?: () => Record<string, string>, at?: number,
- *   moved?: (offset: number) => void, box?: HTMLElement}} how
+ *   moved?: (offset: number) => void, loaded?: (answer: any) => void, box?: HTMLElement}} how
  */
 export class List {
-  constructor(path, { draw, nothing, query = () => ({}), at = 0, moved = () => {}, box = byId("list") }) {
-    Object.assign(this, { path, draw, nothing, query, moved, box });
+  constructor(path, { draw, nothing, query = () => ({}), at = 0, moved = () => {}, loaded = () => {}, box = byId("list") }) {
+    Object.assign(this, { path, draw, nothing, query, moved, loaded, box });
     this.offset = at;
     this.asked = 0;
   }
@@ -24,8 +24,10 @@ export class List {
     const asked = (this.asked += 1);
     this.box.setAttribute("aria-busy", "true");
     try {
-      const { items, total } = await api("GET", withQuery(this.path, { ...this.query(), limit: PAGE_ITEMS, offset: this.offset || undefined }));
+      const answer = await api("GET", withQuery(this.path, { ...this.query(), limit: PAGE_ITEMS, offset: this.offset || undefined }));
       if (asked !== this.asked) return; // somebody has asked for something else since
+      const { items, total } = answer;
+      this.loaded(answer);
       if (items.length === 0 && this.offset > 0 && total > 0) {
         this.offset = Math.floor((total - 1) / PAGE_ITEMS) * PAGE_ITEMS; // the last page was emptied
         await this.load({ told });
@@ -64,6 +66,6 @@ export class List {
   #go(offset) {
     this.offset = offset;
     this.moved(offset);
-    void this.load({ told: true }).then(() => byId("heading").scrollIntoView());
+    void this.load({ told: true }).then(() => this.box.scrollIntoView());
   }
 }

@@ -35,6 +35,13 @@ onSubmit(account, async ({ current_password: password, ...values }) => {
   return t("done.saved");
 });
 
+if (byId("unverified")) {
+  onSubmit(byId("unverified"), async () => {
+    const { detail } = await api("POST", "/api/auth/verify/request");
+    return detail.includes("log") ? t("forgot.log") : t("profile.unverified.sent");
+  });
+}
+
 // -- what my talks are like ------------------------------------------------------------------------------------
 
 const preferences = byId("preferences");

@@ -156,7 +156,8 @@ function play(button, message, marked, ms) {
   for (const other of document.querySelectorAll("audio")) other.pause();
   playing = { button, words: marked };
   button.setAttribute("aria-pressed", "true");
-  player.src = `${message.audio_url}#t=${ms / 1000}`;
+  player.src = /** @type {string} */ (message.audio_url);
+  player.currentTime = ms / 1000; // where it begins, once it is there
   player.play().catch(() => stop()); // the sound is gone, or the browser wants a gesture first
 }
 
@@ -169,6 +170,7 @@ function stop() {
 }
 
 function follow() {
+  if (player.seeking) return;
   const ms = player.currentTime * 1000 + 60; // the eye may be a little ahead of the ear
   const now = playing?.words.findLast((word) => word.ms <= ms);
   for (const word of playing?.words ?? []) word.element.classList.toggle("now", word === now);

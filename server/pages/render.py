@@ -14,8 +14,8 @@ from storage.accounts import User
 class Renderer:
     """The templates, with what all of them are given."""
 
-    def __init__(self, *, registration: bool, secure: bool) -> None:
-        self._registration, self._secure = registration, secure
+    def __init__(self, *, registration: bool, mail: bool, secure: bool) -> None:
+        self._registration, self._mail, self._secure = registration, mail, secure
         self._words = all_words()
         self._templates = jinja2.Environment(
             loader=jinja2.PackageLoader("server.pages"),
@@ -40,6 +40,7 @@ class Renderer:
             page=name,
             path=request.url.path,
             registration=self._registration,
+            mail=self._mail,
             **more,
         )
         # What a logged-in person saw must not come back by the Back button after the logout.

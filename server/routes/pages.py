@@ -68,7 +68,9 @@ class _Pages:
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
         self._doors, self._history = Doors(parts), History(parts)
-        self._render = Renderer(registration=parts.config.accounts.registration, secure=parts.secure)
+        self._render = Renderer(
+            registration=parts.config.accounts.registration, mail=parts.letters.reach, secure=parts.secure
+        )
 
     def endpoints(self) -> list[Endpoint]:
         def get(path: str, handler: Handler, summary: str) -> Endpoint:
@@ -86,6 +88,10 @@ class _Pages:
             get("/history/{session_id}", self._one_talk, "One talk"),
             get("/agents", self._of_user("agents"), "My agents"),
             get("/sessions", self._of_user("sessions"), "My sessions"),
+            get("/admin", self._admin, "Users, sessions, usage"),
+            get("/forgot", self._plain("forgot"), "I forgot my password"),
+            get("/reset", self._plain("reset"), "A new password: where a mail leads to"),
+            get("/verify", self._plain("verify"), "This is my email: where a mail leads to"),
             get(SHARED, self._shared, "A talk that somebody shared"),
         ]
 
@@ -120,7 +126,10 @@ class _Pages:
             onward = local_path(call.request.query_params.get("next"))
             if call.who.user is not None:
                 return RedirectResponse(onward, 303)
-            return self._page(name, call, onward=onward, beside=f"?{urlencode({'next': onward})}")
+            beside = f"?{urlencode({'next': onward})}"
+            oidc = self._parts.config.oidc
+            elsewhere = oidc.button if oidc.issuer else ""
+            return self._page(name, call, onward=onward, beside=beside, elsewhere=elsewhere)
 
         return show
 
@@ -133,6 +142,19 @@ class _Pages:
             return self._page(name, call)
 
         return show
+
+    def _plain(self, name: str) -> Handler:
+        """A page that is the same for everybody."""
+
+        async def show(call: Call) -> Response:
+            return self._page(name, call)
+
+        return show
+
+    async def _admin(self, call: Call) -> Response:
+        if call.who.user is None:
+            return _to_login(call.request)
+        return self._page("admin", call) if call.who.user.is_admin else self._missing(call)
 
     async def _logout(self, call: Call) -> Response:
         if call.who.user is None:

@@ -10,7 +10,7 @@ from server.routes.pages import local_path
 from tests.routes.conftest import Client, signed_up
 from tests.static.test_files import Page
 
-FOR_ALL = ("/", "/chat", "/login", "/signup")
+FOR_ALL = ("/", "/chat", "/login", "/signup", "/forgot", "/reset?key=x", "/verify?key=x")
 FOR_USERS = ("/profile", "/history", "/agents", "/sessions", "/logout")
 
 
@@ -25,7 +25,7 @@ async def test_every_page_is_drawn_in_both_languages_with_nothing_inline(
     client: Client, language: str
 ) -> None:
     browser, nobody = await signed_up(client), client()
-    pages = [(nobody, path) for path in FOR_ALL] + [(browser, path) for path in ("/", *FOR_USERS)]
+    pages = [(nobody, path) for path in FOR_ALL] + [(browser, path) for path in ("/", *FOR_USERS, "/admin")]
     for who, path in pages:
         answer = await who.get(path, headers={"Accept-Language": language})
         assert answer.status_code == 200, path
@@ -38,7 +38,7 @@ async def test_every_page_is_drawn_in_both_languages_with_nothing_inline(
 
 async def test_a_stranger_is_sent_to_the_login_and_comes_back(client: Client) -> None:
     nobody = client()
-    for path in ("/profile", "/history", "/history/x", "/agents", "/sessions"):
+    for path in ("/profile", "/history", "/history/x", "/agents", "/sessions", "/admin"):
         answer = await nobody.get(path)
         assert answer.status_code == 303
         assert answer.headers["location"].startswith("/login?next=%2F")
@@ -133,6 +133,14 @@ async def test_what_a_user_saw_is_not_kept_by_the_browser(client: Client) -> Non
     assert (await client().get("/login")).headers["cache-control"] == "no-cache"
 
 
+async def test_the_administration_is_there_for_administrators_only(client: Client) -> None:
+    first, second = await signed_up(client), await signed_up(client, "bob@example.org")
+    assert 'href="/admin"' in (await first.get("/")).text
+    assert (await first.get("/admin")).status_code == 200
+    assert 'href="/admin"' not in (await second.get("/")).text
+    assert (await second.get("/admin")).status_code == 404
+
+
 async def test_a_talk_that_is_not_mine_is_not_there(client: Client) -> None:
     browser = await signed_up(client)
     answer = await browser.get("/history/20261226_100900_k3v9x2m8q7w4f5h6t2r9")
@@ -159,3 +167,21 @@ async def test_where_no_accounts_are_made_the_page_says_so(client: Client) -> No
     assert "New accounts are not made here" in html
     assert '<form class="card"' not in html
     assert 'href="/signup' not in (await client().get("/login")).text
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {
+            "PARLEY_OIDC__ISSUER": "https://login.example.org",
+            "PARLEY_OIDC__CLIENT_ID": "parley",
+            "PARLEY_OIDC__BUTTON": "The Company",
+            "PARLEY_SERVER__PUBLIC_URL": "https://talk.example.org",
+            "OIDC_CLIENT_SECRET": "secret",
+        }
+    ],
+)
+async def test_where_one_may_log_in_elsewhere_the_page_leads_there(client: Client) -> None:
+    html = (await client().get("/login?next=/agents")).text
+    assert 'href="/auth/oidc/login?next=%2Fagents"' in html
+    assert "Log in with The Company" in html
