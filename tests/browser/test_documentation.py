@@ -15,7 +15,9 @@ def strangers(asked: list[Request], server: LiveServer) -> list[str]:
     return [r.url for r in asked if not r.url.startswith((server.url, "data:", "blob:"))]
 
 
-def test_swagger_ui_shows_every_route_and_tries_one_out(open_talk: Opener, talking_server: LiveServer) -> None:
+def test_swagger_ui_shows_every_route_and_tries_one_out(
+    open_talk: Opener, talking_server: LiveServer
+) -> None:
     talk = open_talk("about:blank", mic=None)
     asked: list[Request] = []
     talk.page.on("request", lambda request: asked.append(request))
