@@ -13,6 +13,7 @@ synthesizers. Every engine lives on one event loop and blocks it never longer th
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from enum import StrEnum
 from typing import Any, Literal, Protocol, runtime_checkable
 
@@ -576,25 +577,71 @@ class AvatarEngine(Engine, Protocol):
 # -- tools ----------------------------------------------------------------------------------------------
 
 
+@dataclass(slots=True)
+class Caller:
+    """Who is talking, as far as the tools know. One per session; a tool may change it."""
+
+    phone: str = ""
+    """Digits only; "" = not known yet."""
+    name: str = ""
+    user_id: str | None = None
+    """The account, when somebody is logged in. Never changed by a tool."""
+
+
+def _no_progress(message: str, aloud: bool = False) -> None:
+    """Nobody listens."""
+
+
+def _no_hand_over(agent: Mapping[str, Any]) -> None:
+    raise RuntimeError("nobody can be handed over to here")
+
+
 @dataclass(frozen=True, slots=True)
 class ToolContext:
     """What a running tool may use."""
 
     session_id: str
-    now: Callable[[], Any]
-    """The current local time as an aware `datetime`."""
+    now: Callable[[], datetime]
+    """The current local time, aware."""
     language: str = "en"
+    key: str = ""
+    """Of this very call, unique in the session and the same when the call is made again after a crash: with
+    the session's id, what keeps an effect from happening twice."""
+    caller: Caller = field(default_factory=Caller)
+    storage: Any = None
+    """The server's repositories (`server.app` says which): None where there is no database."""
+    progress: Callable[..., None] = _no_progress
+    """`progress(message, aloud=False)`: how far it is. Shown to the client, said if `aloud`; the reply is not
+    given up meanwhile."""
+    hand_over: Callable[[Mapping[str, Any]], None] = _no_hand_over
+    """`hand_over(told)`: from the next reply on somebody else talks; `told` as `Setup.take` has it."""
 
 
 @runtime_checkable
 class Tool(Protocol):
-    """Something the agent can do."""
+    """Something the agent can do. Beside these it may have the marks of `Manners`."""
 
     spec: ToolSpec
 
     def run(self, arguments: Mapping[str, Any], context: ToolContext) -> Awaitable[Mapping[str, Any]]:
         """Do it and answer JSON. A refusal is `{"ok": false, "message": "a sentence the agent can say"}`;
         an exception means that the tool failed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Manners:
+    """How a tool behaves in a conversation: its attribute `manners`, if it has one."""
+
+    timeout_s: float | None = None
+    """None = `[tools] timeout_ms`."""
+    speaks_while_running: Mapping[str, str] = field(default_factory=dict)
+    """By language ("en", "es"): what is said when it takes longer than a moment."""
+    confirm: bool = False
+    """Run only after the caller has agreed to exactly these arguments."""
+    terminal: bool = False
+    """When it has succeeded, the talk ends with this reply, unless the caller speaks up."""
+    idempotent: bool = False
+    """Honours `ToolContext.key`: may be run again when a crash left open whether it was done."""
 
 
 # -- archive --------------------------------------------------------------------------------------------
