@@ -16,6 +16,7 @@ from sqlalchemy import (
     MetaData,
     Table,
     TypeDecorator,
+    text,
 )
 from sqlalchemy import String as PlainString
 from sqlalchemy import Text as PlainText
@@ -268,3 +269,53 @@ adoptions = Table(
     Column("user_id", String(32), ForeignKey(_user, ondelete="CASCADE"), nullable=False),
     Column("created_at", String(32), nullable=False),
 )
+
+BOOKED = "status = 'booked'"
+"""As the partial index has it: both databases want the same text, with the value written out."""
+
+appointments = Table(
+    "appointments",
+    metadata,
+    Column("id", String(8), primary_key=True),  # the confirmation code
+    Column("phone", String(32), nullable=False),
+    Column("name", String(200), nullable=False, default=""),
+    Column("date", String(10), nullable=False),  # of the business's own time zone, as is the time
+    Column("time", String(5), nullable=False),
+    Column("status", String(16), nullable=False, default="booked"),  # or cancelled
+    Column("user_id", String(32), ForeignKey(_user, ondelete="SET NULL")),  # who was logged in
+    Column("session_id", String(64)),  # the talk it was booked in
+    Column("created_at", String(32), nullable=False),
+    Column("updated_at", String(32), nullable=False),
+    Index(
+        "appointments_one_a_slot",  # whoever asks at the same instant: one gets it
+        "date",
+        "time",
+        unique=True,
+        sqlite_where=text(BOOKED),
+        postgresql_where=text(BOOKED),
+    ),
+    Index("appointments_of_phone", "phone", "date", "time"),
+    Index("appointments_of_user", "user_id", "date", "time"),
+    Index("appointments_by_time", "date", "time"),
+)
+
+appointment_effects = Table(
+    "appointment_effects",
+    metadata,
+    Column("session_id", String(64), primary_key=True),
+    Column("key", String(200), primary_key=True),
+    Column("appointment", JSON, nullable=False),  # as it was right after
+    Column("created_at", String(32), nullable=False),
+    Index("appointment_effects_by_time", "created_at"),
+)
+"""What was done to appointments in a talk: the same call, made again after a crash, is answered from here."""
+
+callers = Table(
+    "callers",
+    metadata,
+    Column("phone", String(32), primary_key=True),
+    Column("name", String(200), nullable=False, default=""),
+    Column("created_at", String(32), nullable=False),
+    Column("updated_at", String(32), nullable=False),
+)
+"""People who have given their phone number."""
