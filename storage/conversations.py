@@ -20,6 +20,8 @@ Ids = list[str]
 _MESSAGE_COLUMNS = ("role", "content", "type", "time", "turn", "start_ms", "end_ms", "audio", "heard")
 _SPANS = ("endpoint_ms", "stt_ms", "llm_ttft_ms", "tts_ttfb_ms", "voice_to_voice_ms")
 _TURN_COLUMNS = ("time", *_SPANS, "reason")
+_VOICES = {"tts", "talk"}
+"""The stages of which one gave an answer its sound."""
 _MOST_WHOLE = 2**31 - 1
 """What an integer column takes in PostgreSQL."""
 
@@ -98,6 +100,7 @@ def _turn_row(session_id: str, n: int, turn: Mapping[str, Any]) -> Row:
         row[name] = float(value) if isinstance(value, int | float) else None
     row["reason"] = _text(turn.get("reason"))
     row["speculated"], row["interrupted"] = bool(turn.get("speculated")), bool(turn.get("interrupted"))
+    row["spoken"] = row["reason"] != "typed" and bool(_VOICES & set(turn.get("plugins") or ()))
     row["cost"] = _plain(turn.get("cost") or {})
     known = {*_TURN_COLUMNS, "turn", "speculated", "interrupted", "cost"}
     row["more"] = _plain({key: value for key, value in turn.items() if key not in known})

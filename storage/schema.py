@@ -49,6 +49,11 @@ class Text(String):
     cache_ok = True
 
 
+def _partial(name: str, column: str, which: str) -> Index:
+    """An index of those rows alone that a condition holds for."""
+    return Index(name, column, sqlite_where=text(which), postgresql_where=text(which))
+
+
 settings = Table(
     "settings",
     metadata,
@@ -95,6 +100,10 @@ messages = Table(
     Column("interrupted", Boolean, nullable=False, default=False),
     Column("heard", Text),
     Column("more", JSON, nullable=False),  # whatever else the message says: a tool's name, arguments, result
+    # The few messages that analytics counts.
+    _partial("messages_of_tools", "session_id", "role = 'tool'"),
+    _partial("messages_cut", "session_id", "interrupted"),
+    _partial("messages_of_apology", "session_id", "type = 'apology'"),
 )
 
 turns = Table(
@@ -111,6 +120,7 @@ turns = Table(
     Column("reason", Text),
     Column("speculated", Boolean, nullable=False, default=False),
     Column("interrupted", Boolean, nullable=False, default=False),
+    Column("spoken", Boolean, nullable=False, default=False),  # by both: its voice-to-voice is one
     Column("cost", JSON, nullable=False),
     Column("more", JSON, nullable=False),
     Index("turns_by_time", "time"),
