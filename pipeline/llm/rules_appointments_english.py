@@ -1,29 +1,28 @@
 """Appointments in English: what is listened for, asked and said. Data only."""
 
-from pipeline.llm.rules_appointments_words import Ask, Digits, Wording
+from pipeline.llm.rules_appointments_words import Ask, Digits, Wording, in_order, pairs, words
 
 _DIGITS = Digits(
-    one={w: str(i) for i, w in enumerate("zero one two three four five six seven eight nine".split())}
-    | {w: str(i + 10) for i, w in enumerate("ten eleven twelve thirteen fourteen fifteen".split())}
-    | {w: str(i + 16) for i, w in enumerate("sixteen seventeen eighteen nineteen".split())}
+    one={w: str(i) for i, w in enumerate(in_order("zero one two three four five six seven eight nine"))}
+    | {w: str(i + 10) for i, w in enumerate(in_order("ten eleven twelve thirteen fourteen fifteen"))}
+    | {w: str(i + 16) for i, w in enumerate(in_order("sixteen seventeen eighteen nineteen"))}
     | {"oh": "0", "nought": "0", "null": "0", "niner": "9"},
     tens={
-        w: str(i + 2) for i, w in enumerate("twenty thirty forty fifty sixty seventy eighty ninety".split())
+        w: str(i + 2) for i, w in enumerate(in_order("twenty thirty forty fifty sixty seventy eighty ninety"))
     },
-    alike={
-        **{"o": "0", "owe": "0", "won": "1", "wan": "1", "to": "2", "too": "2", "tu": "2", "tree": "3"},
-        **{"free": "3", "for": "4", "fore": "4", "fife": "5", "hive": "5", "sex": "6", "sicks": "6"},
-        **{"ate": "8", "eighth": "8", "nein": "9", "mine": "9", "line": "9", "fourth": "4", "sixth": "6"},
-    },
+    alike=pairs(
+        "o=0 owe=0 won=1 wan=1 to=2 too=2 tu=2 tree=3 free=3 for=4 fore=4 fife=5 hive=5 sex=6 "
+        "sicks=6 ate=8 eighth=8 nein=9 mine=9 line=9 fourth=4 sixth=6"
+    ),
     times={"double": 2, "triple": 3, "treble": 3},
     zeros={"hundred": "00", "thousand": "000"},
-    fillers=frozenset("and uh um er then dash hyphen".split()),
-    lead_ins=frozenset(
+    fillers=words("and uh um er then dash hyphen"),
+    lead_ins=words(
         "it's its is my the number phone telephone cell mobile yes yeah sure okay ok no sorry i said please "
-        "that's it this number's would be are rest other remaining digits".split()
+        "that's it this number's would be are rest other remaining digits"
     ),
-    last=frozenset("last ends ending end final".split()),
-    first=frozenset("first starts starting begins beginning area start".split()),
+    last=words("last ends ending end final"),
+    first=words("first starts starting begins beginning area start"),
     middle=frozenset({"middle"}),
     negated=frozenset({"not"}),
     joined=frozenset(),
@@ -173,29 +172,23 @@ ENGLISH = Wording(
     toward=r"\b(?:to|for|until|till|into)\s+",
     name=(
         r"^(?:(?:uh|um|oh|well|yes|yeah|sure|okay|hi|hello|and|it's|it is|its|this is|i'm|i am|that's|that is"
-        r"|my name is|my name's|the name is|name is|call me|you can call me|put it under|under|please)\b[\s,.]*)+"
+        r"|my name is|my name's|the name is|name is|call me|you can call me|put it under|under|please)"
+        r"\b[\s,.]*)+"
     ),
-    not_names=frozenset(
-        (
-            "a an the yes no what why who how when which where not i you he she it my your name don't do can "
-            "could would should tomorrow today monday tuesday wednesday thursday friday appointment book cancel "
-            "please sorry rather never none nobody wait hello again repeat is are time phone number"
-        ).split()
+    not_names=words(
+        "a an the yes no what why who how when which where not i you he she it my your name don't do can "
+        "could would should tomorrow today monday tuesday wednesday thursday friday appointment book "
+        "cancel please sorry rather never none nobody wait hello again repeat is are time phone number"
     ),
     digits=_DIGITS,
-    letters={
-        **{"ay": "a", "eh": "a", "be": "b", "bee": "b", "see": "c", "sea": "c", "cee": "c", "dee": "d"},
-        **{"the": "d", "ee": "e", "eff": "f", "ef": "f", "if": "f", "gee": "g", "jee": "g", "aitch": "h"},
-        **{"age": "h", "each": "h", "eye": "i", "jay": "j", "kay": "k", "okay": "k", "el": "l", "ell": "l"},
-        **{"hell": "l", "em": "m", "him": "m", "en": "n", "and": "n", "pea": "p", "pee": "p", "queue": "q"},
-        **{"cue": "q", "are": "r", "our": "r", "ar": "r", "ess": "s", "es": "s", "as": "s", "tea": "t"},
-        **{"tee": "t", "you": "u", "vee": "v", "we": "v", "ex": "x", "eggs": "x", "why": "y", "zee": "z"},
-        **{"zed": "z", "alpha": "a", "alfa": "a", "bravo": "b", "charlie": "c", "delta": "d", "echo": "e"},
-        **{"foxtrot": "f", "golf": "g", "hotel": "h", "india": "i", "juliet": "j", "kilo": "k", "lima": "l"},
-        **{"mike": "m", "november": "n", "oscar": "o", "papa": "p", "quebec": "q", "romeo": "r"},
-        **{"sierra": "s", "tango": "t", "uniform": "u", "victor": "v", "whiskey": "w", "whisky": "w"},
-        **{"yankee": "y", "zulu": "z"},
-    },
+    letters=pairs(
+        "ay=a eh=a be=b bee=b see=c sea=c cee=c dee=d the=d ee=e eff=f ef=f if=f gee=g jee=g "
+        "aitch=h age=h each=h eye=i jay=j kay=k okay=k el=l ell=l hell=l em=m him=m en=n and=n "
+        "pea=p pee=p queue=q cue=q are=r our=r ar=r ess=s es=s as=s tea=t tee=t you=u vee=v we=v "
+        "ex=x eggs=x why=y zee=z zed=z alpha=a alfa=a bravo=b charlie=c delta=d echo=e foxtrot=f "
+        "golf=g hotel=h india=i juliet=j kilo=k lima=l mike=m november=n oscar=o papa=p quebec=q "
+        "romeo=r sierra=s tango=t uniform=u victor=v whiskey=w whisky=w yankee=y zulu=z"
+    ),
     double_u=(("double", "you"), ("double", "u")),
     listed=(", ", " and "),
 )

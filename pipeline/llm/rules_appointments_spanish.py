@@ -1,6 +1,6 @@
 """Appointments in Spanish: what is listened for, asked and said. Data only."""
 
-from pipeline.llm.rules_appointments_words import Ask, Digits, Wording
+from pipeline.llm.rules_appointments_words import Ask, Digits, Wording, in_order, pairs, words
 
 _SMALL = "cero uno dos tres cuatro cinco seis siete ocho nueve diez once doce trece catorce quince"
 _TWENTIES = (
@@ -8,24 +8,24 @@ _TWENTIES = (
     "veintinueve"
 )
 _DIGITS = Digits(
-    one={w: str(i) for i, w in enumerate(_SMALL.split())}
-    | {w: str(i + 16) for i, w in enumerate("dieciséis diecisiete dieciocho diecinueve".split())}
-    | {w: str(i + 20) for i, w in enumerate(_TWENTIES.split())}
+    one={w: str(i) for i, w in enumerate(in_order(_SMALL))}
+    | {w: str(i + 16) for i, w in enumerate(in_order("dieciséis diecisiete dieciocho diecinueve"))}
+    | {w: str(i + 20) for i, w in enumerate(in_order(_TWENTIES))}
     | {"dieciseis": "16", "veintidos": "22", "veintitres": "23", "veintiseis": "26", "un": "1", "una": "1"},
     tens={
         w: str(i + 3)
-        for i, w in enumerate("treinta cuarenta cincuenta sesenta setenta ochenta noventa".split())
+        for i, w in enumerate(in_order("treinta cuarenta cincuenta sesenta setenta ochenta noventa"))
     },
-    alike={"sero": "0", "hocho": "8", "o": "0", "sinco": "5", "dose": "12", "trese": "13"},
+    alike=pairs("sero=0 hocho=8 o=0 sinco=5 dose=12 trese=13"),
     times={"doble": 2, "triple": 3},
     zeros={"mil": "000", "cien": "100"},
-    fillers=frozenset("y eh em luego después guion guión".split()),
-    lead_ins=frozenset(
+    fillers=words("y eh em luego después guion guión"),
+    lead_ins=words(
         "es el mi número numero teléfono telefono móvil movil celular sí si no perdón por favor son los las "
-        "he dicho claro vale otros restantes cifras dígitos digitos".split()
+        "he dicho claro vale otros restantes cifras dígitos digitos"
     ),
-    last=frozenset("último última últimos últimas ultimo ultimos ultimas termina acaba final".split()),
-    first=frozenset("primero primera primeros primeras primer empieza comienza principio".split()),
+    last=words("último última últimos últimas ultimo ultimos ultimas termina acaba final"),
+    first=words("primero primera primeros primeras primer empieza comienza principio"),
     middle=frozenset({"medio", "centro"}),
     negated=frozenset({"no"}),
     joined=frozenset({"y"}),
@@ -34,18 +34,18 @@ _DIGITS = Digits(
 SPANISH = Wording(
     tasks={
         "cancel": (
-            "cancela|cancelar|cancele|anula|anular|anule|elimina|eliminar|quita|quitar mi|la|una|cita|reserva",
+            "cancela|cancelar|cancele|anula|anular|anule|elimina|eliminar|quita mi|la|una|cita|reserva",
             "cancelar|cancela|anular|anula|cancele|cancelarla|anularla|cancélala",
             "no puedo ir|venir",
             "ya no necesito cita",
         ),
         "modify": (
-            "cambia|cambiar|cambie|mueve|mover|mueva|modifica|modificar|aplaza|aplazar mi|la|una cita|reserva",
+            "cambia|cambiar|cambie|mueve|mover|mueva|modifica|modificar|aplaza mi|la|una cita|reserva",
             "cambiar|cambiarla|mover|moverla|aplazar|reprogramar|reprograma|pospon|posponer|adelantar",
             "otra|otro hora|día|fecha para cita",
         ),
         "view": (
-            "qué|que|cuáles|cuales|mis|ver|dime|muestra|muéstrame|consultar|consulta mis|citas|cita tengo|cita",
+            "qué|que|cuáles|cuales|mis|ver|dime|muestra|muéstrame|consultar mis|citas|cita tengo|cita",
             "cuándo|cuando|qué|que es|hora|tengo mi|la|cita",
             "tengo alguna|una cita",
             "qué|que citas|cita tengo",
@@ -53,7 +53,7 @@ SPANISH = Wording(
             "^mi cita",
         ),
         "slots": (
-            "qué|que|cuáles|cuales|alguna|algún|algo horas|hora|huecos|hueco|horarios|citas|cita libre|libres",
+            "qué|que|cuáles|cuales|alguna|algún|algo horas|hora|huecos|hueco|horarios|cita libre|libres",
             "qué|que|cuáles|alguna horas|horarios|citas|huecos disponibles|hay|tienen|tiene|tienes",
             "hay|tiene|tienen|tienes|queda|quedan algo|hueco|huecos|sitio|horas|citas|disponibilidad|libre",
             "disponibilidad|disponible|disponibles",
@@ -189,19 +189,16 @@ SPANISH = Wording(
         r"^(?:(?:eh|em|sí|si|hola|y|es|soy|me llamo|mi nombre es|el nombre es|a nombre de|llámame|por favor)"
         r"\b[\s,.]*)+"
     ),
-    not_names=frozenset(
-        (
-            "un una el la sí si no qué que por quién quien cómo como cuándo cuando cuál dónde yo tú usted mi su "
-            "nombre mañana hoy lunes martes miércoles jueves viernes cita reservar cancelar favor perdón prefiero "
-            "nunca nadie espera hola otra repita repite hora número teléfono"
-        ).split()
+    not_names=words(
+        "un una el la sí si no qué que por quién quien cómo como cuándo cuando cuál dónde yo tú usted mi "
+        "su nombre mañana hoy lunes martes miércoles jueves viernes cita reservar cancelar favor "
+        "perdón prefiero nunca nadie espera hola otra repita repite hora número teléfono"
     ),
     digits=_DIGITS,
-    letters={
-        **{"be": "b", "ve": "v", "uve": "v", "ce": "c", "de": "d", "efe": "f", "ge": "g", "hache": "h"},
-        **{"i": "i", "jota": "j", "ca": "k", "ka": "k", "ele": "l", "eme": "m", "ene": "n", "pe": "p"},
-        **{"cu": "q", "erre": "r", "ere": "r", "ese": "s", "te": "t", "equis": "x", "zeta": "z", "ye": "y"},
-    },
+    letters=pairs(
+        "be=b ve=v uve=v ce=c de=d efe=f ge=g hache=h i=i jota=j ca=k ka=k ele=l eme=m ene=n "
+        "pe=p cu=q erre=r ere=r ese=s te=t equis=x zeta=z ye=y"
+    ),
     double_u=(("doble", "uve"), ("uve", "doble"), ("doble", "ve"), ("doble", "u")),
     listed=(", ", " y "),
 )

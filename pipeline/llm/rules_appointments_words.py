@@ -119,3 +119,16 @@ class Wording:
     double_u: tuple[tuple[str, ...], ...]
     listed: tuple[str, str]
     """What joins a list: its pieces, and the last two."""
+
+
+def in_order(text: str) -> tuple[str, ...]:
+    return tuple(text.split())
+
+
+def words(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+def pairs(text: str) -> dict[str, str]:
+    """ "won=1 to=2"."""
+    return dict(pair.split("=") for pair in text.split())
