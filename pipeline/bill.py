@@ -77,6 +77,7 @@ class Bill:
                 "turn": turn,
                 "speculative": discarded,
                 "outcome": str(request.outcome),
+                **({"purpose": request.purpose} if request.purpose else {}),
                 **({"error": request.error} if request.error else {}),
                 **({"first_ms": request.first_ms} if request.first_ms is not None else {}),
             },

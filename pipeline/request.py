@@ -43,6 +43,8 @@ class Request:
     """Why it failed: a `Failure` in one word."""
     charged: bool = False
     """It is on the bill."""
+    purpose: str = ""
+    """What it was for; "" = to hear or to answer."""
 
     def answered(self, now: float) -> None:
         """A piece came."""

@@ -29,6 +29,14 @@ class LlmChain:
         """The same, that member first."""
         return LlmChain(self.chain.preferring(name), self._first_s, self._stall_s)
 
+    def able(self, mark: str, *, free: bool = False) -> "LlmChain | None":
+        """The same, of those members only whose engine has that mark (and cost nothing, if `free`); None when
+        whoever would be asked first is not among them."""
+        members = [m for m in self.chain.members if getattr(m.engine, mark, False) and (m.free or not free)]
+        if next(self.chain.in_order(thrifty=free), None) not in members:
+            return None
+        return LlmChain(self.chain.of(members), self._first_s, self._stall_s)
+
     async def tokens(
         self,
         prompt: Prompt,

@@ -109,8 +109,11 @@ class Chain(Generic[E]):
         """The same members, of the same health, but that one first if it is among them. Not to be closed."""
         if all(member.name != name for member in self.members[1:]):
             return self
-        order = sorted(self.members, key=lambda m: m.name != name)
-        return Chain(self.stage, order, self.missing, self._nurses)
+        return self.of(sorted(self.members, key=lambda m: m.name != name))
+
+    def of(self, members: list[Member[E]]) -> "Chain[E]":
+        """A chain of these members of it, of the same health. Not to be closed."""
+        return Chain(self.stage, members, self.missing, self._nurses)
 
     def failed(self, member: Member[E], error: ProviderError) -> None:
         """A member failed: it rests, and somebody looks after it."""

@@ -140,6 +140,8 @@ class AnthropicResponder:
 
     goes_on = True
     """An answer that another one began can be asked to be continued (see `LlmChain`)."""
+    summarizes = True
+    """It can be asked to sum a talk up (see `summary`)."""
 
     def __init__(self, options: Options, place: Place) -> None:
         self.model = options.model

@@ -65,6 +65,8 @@ class ChatResponder:
 
     goes_on = True
     """An answer that another one began can be asked to be continued (see `LlmChain`)."""
+    summarizes = True
+    """It can be asked to sum a talk up (see `summary`)."""
 
     def __init__(
         self,

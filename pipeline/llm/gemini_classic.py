@@ -40,6 +40,9 @@ class Options:
 class GeminiClassic:
     """A responder with one thread per answer, over one pool of connections."""
 
+    summarizes = True
+    """It can be asked to sum a talk up (see `summary`)."""
+
     def __init__(self, options: Options, key: str) -> None:
         self._options, self._key = options, key
         self.model = options.model.removeprefix("models/")
