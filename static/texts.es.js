@@ -59,7 +59,6 @@ export const es = {
   "orb.hold": "Mantén para hablar",
   "orb.again": "Empezar otra charla",
   "orb.retry": "Reintentar",
-  "orb.busy": "{state}",
 
   "action.typeInstead": "Prefiero escribir",
   "action.startNew": "Empezar otra charla",
@@ -159,7 +158,6 @@ export const es = {
   "ended.download.of": "Descargar {name}",
   "ended.loading": "Buscando las grabaciones",
   "ended.failed": "No se pudieron listar las grabaciones. Quizá aún se están escribiendo.",
-  "ended.length": "{time}",
 
   "problem.mic-refused": "El micrófono está bloqueado",
   "problem.mic-refused.text": "Permítelo para esta página en la barra de direcciones y reinténtalo. También puedes escribir.",

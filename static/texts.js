@@ -66,7 +66,6 @@ export const en = {
   "orb.hold": "Hold to talk",
   "orb.again": "Start a new talk",
   "orb.retry": "Try again",
-  "orb.busy": "{state}",
 
   "action.typeInstead": "Type instead",
   "action.startNew": "Start a new talk",
@@ -166,7 +165,6 @@ export const en = {
   "ended.download.of": "Download {name}",
   "ended.loading": "Looking for the recordings",
   "ended.failed": "The recordings could not be listed. They may still be being written.",
-  "ended.length": "{time}",
 
   "problem.mic-refused": "The microphone is blocked",
   "problem.mic-refused.text": "Allow it for this page in your browser’s address bar, then try again. You can also type.",

@@ -37,6 +37,12 @@ export const es = {
   "login.elsewhere": "Entrar con {name}",
   "login.new": "¿Aún no tienes cuenta?",
   "login.signup": "Crea una",
+  "login.oidc.late": "Ha pasado demasiado tiempo, o has vuelto con otro navegador. Inténtalo de nuevo.",
+  "login.oidc.refused": "{name} no te ha dejado entrar.",
+  "login.oidc.unreachable": "No se puede hablar con {name} en este momento. Inténtalo más tarde o entra con tu contraseña.",
+  "login.oidc.disabled": "Esta cuenta está desactivada. Pregunta a quien lleva el servidor.",
+  "login.oidc.closed": "Aquí no se crean cuentas nuevas. Pregunta a quien lleva el servidor.",
+  "login.oidc.taken": "Otra cuenta de aquí tiene el correo que indica {name}. Entra con tu contraseña.",
 
   "signup.title": "Crear una cuenta",
   "signup.lead": "Tus charlas, agentes y preferencias te acompañan.",

@@ -37,6 +37,12 @@ export const en = {
   "login.elsewhere": "Log in with {name}",
   "login.new": "New here?",
   "login.signup": "Make an account",
+  "login.oidc.late": "Too much time has passed, or you came back in another browser. Try again.",
+  "login.oidc.refused": "{name} did not let you in.",
+  "login.oidc.unreachable": "{name} cannot be reached right now. Try again later, or log in with your password.",
+  "login.oidc.disabled": "This account has been disabled. Ask whoever runs this server.",
+  "login.oidc.closed": "New accounts are not made here. Ask whoever runs this server.",
+  "login.oidc.taken": "Another account here has the email that {name} names. Log in with your password.",
 
   "signup.title": "Make an account",
   "signup.lead": "Your talks, agents and preferences stay with you.",

@@ -27,6 +27,8 @@ _LOCAL = re.compile(r"/(?![/\\])[^\\\x00-\x20\x7f]*")
 SHARED = "/share/{key}"
 BESIDE = ("/agents", "/sessions", SHARED)
 """Pages that have an interface under the same address, or but for a slash."""
+REASONS = ("late", "refused", "unreachable", "disabled", "closed", "taken")
+"""Why a login elsewhere may come to nothing: `/login?oidc=…`, the keys `login.oidc.…`."""
 
 
 def local_path(text: str | None) -> str:
@@ -129,7 +131,15 @@ class _Pages:
             beside = f"?{urlencode({'next': onward})}"
             oidc = self._parts.config.oidc
             elsewhere = oidc.button if oidc.issuer else ""
-            return self._page(name, call, onward=onward, beside=beside, elsewhere=elsewhere)
+            trouble = call.request.query_params.get("oidc")
+            return self._page(
+                name,
+                call,
+                onward=onward,
+                beside=beside,
+                elsewhere=elsewhere,
+                trouble=trouble if trouble in REASONS else "",
+            )
 
         return show
 

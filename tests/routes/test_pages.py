@@ -1,12 +1,15 @@
 """The pages as they are served: who sees which, in which language, and where each leads on to."""
 
+import inspect
 import re
+from html import escape
 from typing import Any
 
 import pytest
 
-from server.pages.words import LANGUAGE_COOKIE, all_words
-from server.routes.pages import local_path
+from server.pages.words import LANGUAGE_COOKIE, Words, all_words
+from server.routes import oidc
+from server.routes.pages import REASONS, local_path
 from tests.routes.conftest import Client, signed_up
 from tests.static.test_files import Page
 
@@ -169,19 +172,42 @@ async def test_where_no_accounts_are_made_the_page_says_so(client: Client) -> No
     assert 'href="/signup' not in (await client().get("/login")).text
 
 
-@pytest.mark.parametrize(
-    "settings",
-    [
-        {
-            "PARLEY_OIDC__ISSUER": "https://login.example.org",
-            "PARLEY_OIDC__CLIENT_ID": "parley",
-            "PARLEY_OIDC__BUTTON": "The Company",
-            "PARLEY_SERVER__PUBLIC_URL": "https://talk.example.org",
-            "OIDC_CLIENT_SECRET": "secret",
-        }
-    ],
-)
+ELSEWHERE = {
+    "PARLEY_OIDC__ISSUER": "https://login.example.org",
+    "PARLEY_OIDC__CLIENT_ID": "parley",
+    "PARLEY_OIDC__BUTTON": "The Company",
+    "PARLEY_SERVER__PUBLIC_URL": "https://talk.example.org",
+    "OIDC_CLIENT_SECRET": "secret",
+}
+
+
+@pytest.mark.parametrize("settings", [ELSEWHERE])
 async def test_where_one_may_log_in_elsewhere_the_page_leads_there(client: Client) -> None:
     html = (await client().get("/login?next=/agents")).text
     assert 'href="/auth/oidc/login?next=%2Fagents"' in html
     assert "Log in with The Company" in html
+
+
+@pytest.mark.parametrize("settings", [ELSEWHERE])
+async def test_the_page_says_why_a_login_elsewhere_came_to_nothing(client: Client) -> None:
+    browser = client()
+    english, spanish = Words("en"), Words("es")
+    for reason in REASONS:
+        path, key = f"/login?oidc={reason}", f"login.oidc.{reason}"
+        for words in (english, spanish):
+            html = (await browser.get(path, headers={"Accept-Language": words.language})).text
+            said = escape(words(key, name="The Company"))
+            assert f'role="alert">{said}</p>' in html
+    assert "<script>x" not in (await browser.get("/login?oidc=<script>x")).text
+
+
+async def test_where_nobody_logs_in_elsewhere_the_page_is_silent_about_it(client: Client) -> None:
+    html = (await client().get("/login?oidc=late")).text
+    assert "Too much time" not in html
+    assert "/auth/oidc/" not in html
+
+
+def test_every_reason_that_a_login_elsewhere_may_give_has_words() -> None:
+    source = inspect.getsource(oidc)
+    said = set(re.findall(r'(?:Refused|_back)\("(\w+)"\)', source))
+    assert said == set(REASONS)
