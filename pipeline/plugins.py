@@ -1,7 +1,8 @@
 """Finds plug-ins by name, checks their options, builds them. Knows no plug-in.
 
 Built-ins and strangers' packages use the same door: an entry point in the group `parley.<kind>` that names
-a module. `"package.module:create"` in the config works without any packaging.
+a module. `"package.module:create"` in the config works without any packaging, for a tool also
+`"package.module:function"`.
 """
 
 import importlib
@@ -14,6 +15,7 @@ from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Protocol, cast
 
 from pipeline.contracts import Env, ParleyError
+from pipeline.tool import FunctionTool
 
 TIMES = ("_ms", "_s", "ms_per_char")
 """How the names of keys end that hold a time."""
@@ -47,6 +49,9 @@ def find(kind: str, name: str) -> Plugin:
         except (ImportError, AttributeError) as error:
             raise PluginError(f"[{kind}] plugin {name!r} cannot be loaded: {error}") from error
         options = getattr(module, "Options", _NoOptions)
+        if isinstance(create, FunctionTool):  # the tool itself, instead of what makes one
+            tool = create
+            return cast(Plugin, types.SimpleNamespace(Options=_NoOptions, create=lambda *_: tool))
         return cast(Plugin, types.SimpleNamespace(Options=options, create=create))
     point = _points(kind).get(name)
     if point is None:
@@ -60,16 +65,18 @@ def find(kind: str, name: str) -> Plugin:
         raise PluginError(f"[{kind}] plugin {name!r} cannot be loaded: {error}") from error
 
 
-def options(kind: str, name: str, values: Mapping[str, Any]) -> Any:
-    """The plug-in's `Options` filled from a config section. Raises `PluginError` for an unknown key, a
-    wrong type, a negative time, and whatever the class itself refuses with a `ValueError`; ints are taken
-    for floats, lists for tuples."""
+def options(kind: str, name: str, values: Mapping[str, Any], section: str = "") -> Any:
+    """The plug-in's `Options` filled from a config section, which is `kind.name` unless said otherwise.
+
+    Raises `PluginError` for an unknown key, a wrong type, a negative time, and whatever the class itself
+    refuses with a `ValueError`; ints are taken for floats, lists for tuples."""
+    section = section or f"{kind}.{name}"
     cls = find(kind, name).Options
     known = {f.name: f for f in fields(cls)} if is_dataclass(cls) else {}
     hints = typing.get_type_hints(cls)
     checked: dict[str, Any] = {}
     for key, value in values.items():
-        where = f"[{kind}.{name}] {key}"
+        where = f"[{section}] {key}"
         if key not in known:
             close = get_close_matches(key, known, n=1)
             hint = f"did you mean {close[0]!r}?" if close else f"its keys are: {', '.join(known) or 'none'}"
@@ -77,14 +84,14 @@ def options(kind: str, name: str, values: Mapping[str, Any]) -> Any:
         checked[key] = convert(where, value, hints[key])
     for key, field_ in known.items():
         if key not in checked and field_.default is MISSING and field_.default_factory is MISSING:
-            raise PluginError(f"[{kind}.{name}] {key} is missing")
+            raise PluginError(f"[{section}] {key} is missing")
         value = checked.get(key)
         if key.endswith(TIMES) and isinstance(value, int | float) and value < 0:
-            raise PluginError(f"[{kind}.{name}] {key} = {value} must be 0 or more")
+            raise PluginError(f"[{section}] {key} = {value} must be 0 or more")
     try:
         return cls(**checked)
     except ValueError as error:  # from the plug-in's own `__post_init__`
-        raise PluginError(f"[{kind}.{name}] {error}") from error
+        raise PluginError(f"[{section}] {error}") from error
 
 
 def convert(where: str, value: Any, hint: Any) -> Any:
@@ -126,9 +133,9 @@ def convert(where: str, value: Any, hint: Any) -> Any:
     raise PluginError(f"{where} = {value!r} must be {_PLAIN.get(wanted, wanted)}")
 
 
-def build(kind: str, name: str, values: Mapping[str, Any], env: Env) -> Any:
+def build(kind: str, name: str, values: Mapping[str, Any], env: Env, section: str = "") -> Any:
     """The engine itself, made by the plug-in's `create`. Raises `PluginError` or `Unavailable`."""
-    return find(kind, name).create(options(kind, name, values), env)
+    return find(kind, name).create(options(kind, name, values, section), env)
 
 
 _PLAIN = {

@@ -29,6 +29,7 @@ from pipeline.duplex import Patience
 from pipeline.figures import Figures
 from pipeline.setup import Engines, Rules, Setup
 from pipeline.tariff import Tariff
+from server import mcp_servers, toolset
 from server.administrators import Administrators
 from server.api import Gate
 from server.auth import Identity, Keys
@@ -70,9 +71,11 @@ from server.routes.answers import problem
 from server.routes.oidc import CALLBACK
 from server.sessions import Sessions
 from server.sockets import Sockets
+from server.toolset import ToolStorage
 from server.workers import Place
 from storage.accounts import Accounts
 from storage.agents import Agents
+from storage.appointments import Appointments
 from storage.archive import Archive
 from storage.conversations import Conversations
 from storage.credentials import Credentials
@@ -146,7 +149,8 @@ async def running(config: Config, place: Place = ALONE) -> AsyncIterator[App]:
                 f"[storage] conversations_dir or audio_dir cannot be written: {error}"
             ) from error
         stack.push_async_callback(archive.aclose)
-        engines, chains = await _engines(config, stack)
+        lent = ToolStorage(Appointments(database), Agents(database))
+        engines, chains = await _engines(config, stack, lent)
         tariff = tariff_of(config.prices)
         limits = Limits(config.budget.session, config.budget.day, config.budget.when_spent)
         budget = Budget(limits, can_downgrade=_mark_free(chains, tariff))
@@ -285,7 +289,9 @@ def _app(parts: Parts, place: Place) -> App:
     return App(parts, sockets, http, routes)
 
 
-async def _engines(config: Config, stack: AsyncExitStack) -> tuple[Engines, dict[str, Chain[Any]]]:
+async def _engines(
+    config: Config, stack: AsyncExitStack, tool_storage: ToolStorage
+) -> tuple[Engines, dict[str, Chain[Any]]]:
     """Build and warm every engine, the stages side by side."""
     env = Env(config.keys, config.pipeline.language)
     stages = {name: chain.build(name, s.plugin, s.options, env) for name, s in config.stages.items()}
@@ -301,18 +307,17 @@ async def _engines(config: Config, stack: AsyncExitStack) -> tuple[Engines, dict
         if isinstance(result, BaseException):
             raise result
     chains: dict[str, Chain[Any]] = {name: c for name, c in built.items() if isinstance(c, Chain)}
-    tools = {
-        name: plugins.build("tools", name, config.tools.options_of(name), env)
-        for name in config.tools.enabled
-    }
+    usable = toolset.build(config, env)
+    await mcp_servers.connect(config, env, usable, stack)
     engines = Engines(
         vad,
         SttChain(chains["stt"], config.stt.timeout_ms / 1000),
         LlmChain(chains["llm"], config.llm.timeout_ms / 1000, config.llm.stall_ms / 1000),
         TtsChain(chains["tts"], config.tts.timeout_ms / 1000, config.tts.stall_ms / 1000),
         turn,
-        {tool.spec.name: tool for tool in tools.values()},
+        usable,
         config.tools.timeout_ms / 1000,
+        tool_storage,
         chains.get("talk"),
         Patience(config.talk.timeout_ms / 1000, config.talk.stall_ms / 1000),
     )

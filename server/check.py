@@ -65,6 +65,7 @@ async def check(config: Config, terminal: Terminal) -> bool:
     await _check_chain(report, config, "avatar", (config.avatar.plugin,), config.avatar)
     for name in config.tools.enabled:
         await _check_chain(report, config, "tools", (name,), config.tools)
+    await _check_servers(report, config)
     _check_folder(report, "talks", config.path(config.storage.conversations_dir))
     _check_folder(report, "sound", config.path(config.storage.audio_dir))
     await _check_database(report, config)
@@ -98,6 +99,19 @@ async def _check_chain(report: Report, config: Config, kind: str, chain: Sequenc
         report.ready("", "", f"so {used} is used")
 
 
+async def _check_servers(report: Report, config: Config) -> None:
+    """Connect to the MCP servers, one after the other, and see what they offer."""
+    env = Env(config.keys, config.pipeline.language)
+    for name, values in config.tools.servers.items():
+        finding = await _try("tools", "mcp", {**values, "required": True}, env, f"tools.mcp.{name}")
+        if not finding.problem:
+            report.ready("mcp", name, f"ready: {finding.offers}")
+        elif values.get("required", True) or finding.is_final:
+            report.error("mcp", name, f"cannot be used: {finding.problem}")
+        else:
+            report.note("mcp", name, f"cannot be used now: {finding.problem}")
+
+
 @dataclass(frozen=True, slots=True)
 class Finding:
     """What is in a plug-in's way, if anything."""
@@ -107,17 +121,21 @@ class Finding:
     """The server would start with it, and it may well work."""
     is_final: bool = False
     """It is a mistake of the configuration: it helps nobody that another plug-in could take over."""
+    offers: str = ""
+    """The tools of a server of tools."""
 
 
-async def _try(kind: str, name: str, values: Any, env: Env) -> Finding:
+async def _try(kind: str, name: str, values: Any, env: Env, section: str = "") -> Finding:
     """Build and warm a plug-in, ask its provider whether it would answer, and put it away again."""
+    offers = ""
     try:
-        engine = plugins.build(kind, name, values, env)
+        engine = plugins.build(kind, name, values, env, section)
         if not hasattr(engine, "warm"):
             return Finding()
         try:
             async with asyncio.timeout(WARM_TIMEOUT_S):
                 await engine.warm()
+            offers = ", ".join(tool.spec.name for tool in getattr(engine, "tools", ()))
             if isinstance(engine, Probing):
                 async with asyncio.timeout(PROBE_TIMEOUT_S):
                     await engine.probe()
@@ -134,7 +152,7 @@ async def _try(kind: str, name: str, values: Any, env: Env) -> Finding:
         return Finding(f"it was not ready after {WARM_TIMEOUT_S:g} s", runs=False)
     except Exception as error:  # noqa: BLE001 - plug-ins are strangers' code, and a check must reach its end
         return Finding(f"it is broken ({type(error).__name__}: {error}); tell whoever made it", runs=False)
-    return Finding()
+    return Finding(offers=offers)
 
 
 # -- surroundings ---------------------------------------------------------------------------------------

@@ -34,6 +34,8 @@ __all__ = ["Config", "ConfigError", "Options", "Stage", "StreamingStage", "load"
 
 SECTIONS = tuple(f.name for f in fields(Config) if f.name not in ("keys", "source", "cwd"))
 PLUGIN_SECTIONS = plugins.KINDS
+MCP = "mcp"
+"""Among the tools, no tool but servers of tools: `[tools.mcp.NAME]`."""
 
 
 # -- loading --------------------------------------------------------------------------------------------
@@ -108,6 +110,9 @@ class _Reader:
         hints = hints_of(section)
         if key in hints:
             self._say(where, section, key, value, hints[key])
+        elif (section, key) == ("tools", MCP) and isinstance(value, Mapping):
+            for name, table in value.items():
+                self._take_server(name, table)
         elif section in PLUGIN_SECTIONS and isinstance(value, Mapping):
             for option in value:
                 _refuse_secret(self.source, option, f"{section}.{key}")
@@ -123,14 +128,29 @@ class _Reader:
                     return f"it belongs in [{other}]"
         return _meant(key, tuple(hints_of(section)))
 
-    def _checked(self, source: str, kind: str, name: str, values: Mapping[str, Any]) -> Mapping[str, Any]:
+    def _take_server(self, name: str, table: Any) -> None:
+        """One MCP server: `[tools.mcp.NAME]`."""
+        section = f"tools.{MCP}.{name}"
+        if not isinstance(table, Mapping):
+            raise ConfigError(
+                f"{self.source}: [tools.{MCP}] {name} is a server's name; write [{section}] on its own line"
+            )
+        for option in table:
+            _refuse_secret(self.source, option, section)
+        checked = self._checked(self.source, "tools", MCP, table, section)
+        self.options["tools"].setdefault(MCP, {}).setdefault(name, {}).update(checked)
+
+    def _checked(
+        self, source: str, kind: str, name: str, values: Mapping[str, Any], section: str = ""
+    ) -> Mapping[str, Any]:
         """The values of a plug-in's section, having checked names and types one by one."""
         hints = _option_hints(source, kind, name)
+        where = f"{source}: [{section or f'{kind}.{name}'}]"
         for key, value in values.items():
             if key not in hints:
                 hint = _meant(key, tuple(hints))
-                raise ConfigError(f"{source}: [{kind}.{name}] {key} is not a key of this plug-in; {hint}")
-            _convert(f"{source}: [{kind}.{name}] {key}", value, hints[key])
+                raise ConfigError(f"{where} {key} is not a key of this plug-in; {hint}")
+            _convert(f"{where} {key}", value, hints[key])
         return values
 
     # the environment
@@ -146,7 +166,9 @@ class _Reader:
                 raise ConfigError(f"{name}: there is no section {section!r}; {_meant(section, SECTIONS)}")
             if len(rest) == 1:
                 self._take_variable(name, section, rest[0], text)
-            elif len(rest) == 2 and section in PLUGIN_SECTIONS:
+            elif len(rest) == 3 and (section, rest[0]) == ("tools", MCP):
+                self._take_server_option(name, rest[1], rest[2], text)
+            elif len(rest) == 2 and section in PLUGIN_SECTIONS and (section, rest[0]) != ("tools", MCP):
                 self._take_option(name, section, rest[0], rest[1], text)
             else:
                 raise ConfigError(f"{name} is not the name of a key; write PARLEY_<SECTION>__<KEY>")
@@ -184,6 +206,19 @@ class _Reader:
         value = parse(name, text, hints[key])
         _convert(name, value, hints[key])
         self.options[kind].setdefault(plugin, {})[key] = value
+
+    def _take_server_option(self, name: str, flat: str, key: str, text: str) -> None:
+        _refuse_secret(name, key, f"tools.{MCP}.{flat}")
+        servers = self.options["tools"].setdefault(MCP, {})
+        server = {n.replace("-", "_").lower(): n for n in servers}.get(flat, flat)
+        hints = _option_hints(name, "tools", MCP)
+        if key not in hints:
+            raise ConfigError(
+                f"{name}: [tools.{MCP}.{server}] has no key {key!r}; {_meant(key, tuple(hints))}"
+            )
+        value = parse(name, text, hints[key])
+        _convert(name, value, hints[key])
+        servers.setdefault(server, {})[key] = value
 
     def _say(self, where: str, section: str, key: str, value: Any, hint: Any) -> None:
         value = _convert(where, value, hint)
@@ -358,6 +393,7 @@ def _check_plugins(config: Config, reader: _Reader) -> None:
     chains = {kind: stage.plugin for kind, stage in config.stages.items()}
     chains |= {"vad": (config.vad.plugin,), "turn": (config.turn.plugin,), "tools": config.tools.enabled}
     chains["avatar"] = (config.avatar.plugin,)
+    _check_servers(config)
     for kind, chain in chains.items():
         key = "enabled" if kind == "tools" else "plugin"
         where = reader.where.get((kind, key), config.source).split(": [")[0]
@@ -366,6 +402,24 @@ def _check_plugins(config: Config, reader: _Reader) -> None:
                 plugins.options(kind, name, getattr(config, kind).options_of(name))
             except PluginError as error:
                 raise ConfigError(f"{where}: {error}") from error
+
+
+def _check_servers(config: Config) -> None:
+    if MCP in config.tools.enabled:
+        raise ConfigError(
+            f"{config.source}: [tools] enabled names {MCP!r}, which is no tool; "
+            f"a section [tools.{MCP}.NAME] for each server is enough"
+        )
+    for name, values in config.tools.servers.items():
+        section = f"tools.{MCP}.{name}"
+        if not re.fullmatch(r"[A-Za-z0-9_-]{1,30}", name):
+            raise ConfigError(
+                f"{config.source}: [{section}]: a server's name is at most 30 letters, digits, _ and -"
+            )
+        try:
+            plugins.options("tools", MCP, values, section)
+        except PluginError as error:
+            raise ConfigError(f"{config.source}: {error}") from error
 
 
 def _check_engine(config: Config, reader: _Reader) -> None:

@@ -151,11 +151,19 @@ class Tools:
 
     enabled: tuple[str, ...] = ("clock",)
     timeout_ms: Timeout = 10_000
+    folder: str = "tools"
     options: Options = field(default_factory=dict)
 
     def options_of(self, name: str) -> Mapping[str, Any]:
         """The settings of one tool."""
         return self.options.get(name, {})
+
+    @property
+    def servers(self) -> Mapping[str, Mapping[str, Any]]:
+        """The MCP servers whose tools are used too, by name, each with its settings. Unless they say
+        otherwise, their tools are called after them."""
+        servers = self.options.get("mcp", {})
+        return {name: {"prefix": f"{name}_", **values} for name, values in servers.items()}
 
 
 @dataclass(frozen=True, slots=True)

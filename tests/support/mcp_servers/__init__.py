@@ -1,0 +1,1 @@
+"""MCP servers for tests: real ones, made with the official package."""
