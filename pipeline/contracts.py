@@ -592,7 +592,7 @@ def _no_progress(message: str, aloud: bool = False) -> None:
     """Nobody listens."""
 
 
-def _no_hand_over(agent: Mapping[str, Any]) -> None:
+def _no_hand_over(told: Mapping[str, Any]) -> None:  # noqa: ARG001
     raise RuntimeError("nobody can be handed over to here")
 
 

@@ -14,6 +14,7 @@ from pipeline.contracts import Recorder, ToolCall
 from pipeline.core.dialogue import Dialogue
 from pipeline.core.latency import TurnClock
 from pipeline.core.playout import Run
+from pipeline.gist import Summary
 from pipeline.reply import Reply
 from pipeline.tariff import Tariff
 from pipeline.timeline import TimeLine
@@ -154,8 +155,9 @@ class Minutes:
         kind = {"type": reply.kind} if reply.kind else {}
         return {**message, "response_id": reply.response_id, **kind}
 
-    def tool(self, call: ToolCall, result: Mapping[str, Any], now: float) -> None:
-        """A tool ran. Written down also when the caller has barged in meanwhile."""
+    def tool(self, call: ToolCall, result: Mapping[str, Any], now: float, key: str) -> None:
+        """A tool ran. Written down also when the caller has barged in meanwhile. `key`: of the "tool" entry
+        that was made when it began."""
         self.dialogue.assistant("", [call])
         self.dialogue.tool(call, result)
         message = {
@@ -163,6 +165,7 @@ class Minutes:
             "name": call.name,
             "arguments": dict(call.arguments),
             "result": dict(result),
+            "key": key,
         }
         self._add(message, now)
 
@@ -199,19 +202,13 @@ class Minutes:
 
     # -- the end -------------------------------------------------------------------------------------------
 
-    def summary(self) -> str:
-        """A summary without a model: how much was said, and what about, in the user's own words."""
-        said = [str(m["content"]) for m in self._messages if m["role"] == "user"]
-        if not said:
-            return "Nothing was said by the user."
-        longest = sorted(range(len(said)), key=lambda i: -len(said[i]))[:3]
-        topics = "; ".join(f"“{said[i]}”" for i in sorted(longest))
-        count = "one turn" if len(said) == 1 else f"{len(said)} turns"
-        return f"The talk had {count}. The user said: {topics}."
+    def sum_up(self, summary: Summary, now: float) -> None:
+        """What the talk amounts to. A later one replaces it."""
+        self.note("summary", now, summary.told())
 
-    def end(self, now: float, reason: str, summary: str) -> None:
-        self.note("summary", now, {"summary": summary})
-        self.note("end", now, {"time": iso(self._wall()), "reason": reason})
+    def end(self, now: float, reason: str, over_at: datetime) -> None:
+        """The talk is written; it was over at that time."""
+        self.note("end", now, {"time": iso(over_at), "reason": reason})
 
     def elapsed_s(self, now: float) -> float:
         return max(0.0, now - self._started_at)

@@ -45,7 +45,8 @@ class Host(Protocol):
     def on_mark(self, reply: "Reply", mark: Mark) -> None: ...
     def on_failed(self, reply: "Reply", error: LlmError | TtsError) -> None: ...
     def on_generated(self, reply: "Reply") -> None: ...
-    async def run_tool(self, reply: "Reply", call: ToolCall) -> None: ...
+    async def settle(self, reply: "Reply") -> None: ...
+    def run_tool(self, reply: "Reply", call: ToolCall, *, quiet: bool) -> AsyncGenerator[str, None]: ...
 
 
 @dataclass(slots=True)
@@ -110,6 +111,8 @@ class Reply:
     """`audio.end` was sent, or the reply was cut: nothing more goes out."""
     kind: str = ""
     """"welcome" or "apology" for what no model said."""
+    is_last: bool = False
+    """A tool has ended the talk: it is over when this was played."""
     requests: list[Request] = field(default_factory=list)
     """What was asked of whom to make it: for the bill."""
     first_token_at: float | None = None
@@ -226,8 +229,10 @@ class Maker:
         if self.canned:
             yield self.canned
             return
+        await self.host.settle(self.reply)
         for _ in range(MOST_TOOL_STEPS):
             calls: list[ToolCall] = []
+            said = len(self.reply.text)
             tokens = self.llm.tokens(
                 self.host.prompt(self.reply), self.report, self.reply.requests, thrifty=self.thrifty
             )
@@ -241,7 +246,13 @@ class Maker:
                 return
             await self.reply.committed.wait()  # a guess may think, not act
             for call in calls:
-                await self.host.run_tool(self.reply, call)
+                quiet = len(self.reply.text) > said
+                async with aclosing(self.host.run_tool(self.reply, call, quiet=quiet)) as meanwhile:
+                    async for words in meanwhile:
+                        gap = " " if self.reply.text and not self.reply.text[-1].isspace() else ""
+                        yield f"{gap}{words} "
+            if self.reply.is_last and self.reply.text.strip():
+                return  # goodbye was said
         raise LlmError(f"the model asked for tools {MOST_TOOL_STEPS} times in a row")
 
     async def _speak(self, segments: "asyncio.Queue[Segment | None]") -> None:

@@ -31,12 +31,14 @@ from pipeline.core.endpoint import Timing
 from pipeline.core.events import Action, Actions
 from pipeline.core.floor import Floor
 from pipeline.duplex import Duplex, Terms
+from pipeline.gist import summarized
 from pipeline.hearing import Hearing
 from pipeline.minutes import Minutes
 from pipeline.outbox import Event, Outbox
 from pipeline.reply import Voice
 from pipeline.setup import Engines, Restored, Rules, Setup
 from pipeline.speaking import Mouth, Speaking
+from pipeline.summary import Summarizer
 from pipeline.timeline import TimeLine
 from pipeline.toolbox import Toolbox
 
@@ -98,7 +100,14 @@ class Session:
         toolbox = self._toolbox = Toolbox(
             engines.tools,
             engines.tool_timeout_s,
-            lambda: ToolContext(session_id, wall, setup.language),
+            ToolContext(
+                session_id,
+                wall,
+                caller=replace(setup.caller),
+                storage=engines.tool_storage,
+                hand_over=self.become,
+            ),
+            lambda: setup.language,
             self.minutes,
             self.emit,
             self._spawn,
@@ -125,6 +134,7 @@ class Session:
             engines.llm,
             engines.tts,
             lambda: self.end_soon("the budget is spent", 1000),
+            lambda: self.end_soon("goodbye", 1000),
             rules.lead_ms,
             session_id,
             self.duplex,
@@ -143,6 +153,8 @@ class Session:
         self._visited = False
         """It is used over REST: it is not lost for want of a socket."""
         self._told_deaf = False
+        if restored:
+            toolbox.take_up(restored.begun)
         self._arm()
 
     # -- verbs -----------------------------------------------------------------------------------------------
@@ -224,6 +236,11 @@ class Session:
         if self.duplex is not None:
             self.duplex.instruct(self.setup.prompt)
         self.minutes.note("open", self._now(), told)
+
+    def become(self, told: Mapping[str, Any]) -> None:
+        """Somebody else talks from the next reply on: an agent, as `Setup.take` has it."""
+        self.change(**told)
+        self._suit()
 
     def visit(self) -> None:
         """Somebody uses the session over REST. Without a socket it now ends when it is idle, not lost."""
@@ -636,6 +653,7 @@ class Session:
 
     async def _end(self, reason: str, code: int, keep: bool) -> None:
         now = self._now()
+        self.speaking.ending = True
         try:
             self._run(self.floor.on_close(reason, now))
         except Exception as error:  # a bug must not keep the talk from being written
@@ -652,9 +670,7 @@ class Session:
             self.minutes.note("detach", self._now(), {"reason": reason})
             await self._write(keep=True)
         else:
-            summary = self.minutes.summary()
-            self.minutes.end(self._now(), reason, summary)
-            self.emit({"type": "summary", **self._summary(summary)})
+            self.emit(await self._conclude(reason))
             await self._write(keep=False)
             self.emit({"type": "ended", "session_id": self.id, "reason": reason})
         self.outbox.close()
@@ -662,14 +678,25 @@ class Session:
             observer.close()
         self.on_end(self)
 
-    def _summary(self, summary: str) -> Event:
+    async def _conclude(self, reason: str) -> Event:
+        """Sum the talk up and write its end down: what its client is told."""
+        minutes, over_at, now = self.minutes, self._wall(), self._now()
+        plain = summarized(minutes.messages, self.setup.language)
+        minutes.sum_up(plain, now)
+        minutes.sync()  # a model may take its time: nothing waits for it that could be lost
+        model = Summarizer(self._engines.llm, self.id, [])
+        thrifty = bool(minutes.bill.why_spent())
+        summary = await model.better(plain, minutes.messages, self.setup.language, thrifty=thrifty)
+        minutes.bill.charge(model.bill, 0, self._now())
+        if summary != plain:
+            minutes.sum_up(summary, self._now())
+        minutes.end(self._now(), reason, over_at)
         return {
+            "type": "summary",
             "session_id": self.id,
-            "summary": summary,
-            "appointments_discussed": [],
-            "preferences_mentioned": [],
-            "cost_breakdown": self.minutes.bill.totals,
-            "duration_seconds": round(self.minutes.elapsed_s(self._now()), 3),
+            **summary.told(),
+            "cost_breakdown": minutes.bill.totals,
+            "duration_seconds": round(minutes.elapsed_s(now), 3),
         }
 
     async def _write(self, *, keep: bool) -> None:

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from pipeline.budget import Budget, Limits
 from pipeline.chain import Chain, LlmChain, SttChain, TtsChain
-from pipeline.contracts import DetectorEngine, TalkEngine, Tool, TurnEngine
+from pipeline.contracts import Caller, DetectorEngine, TalkEngine, Tool, TurnEngine
 from pipeline.core.endpoint import Timing
 from pipeline.duplex import Patience
 from pipeline.tariff import Tariff
@@ -73,6 +73,8 @@ class Setup:
     """Fields of `core.endpoint.Timing` that are other than the server's."""
     providers: Mapping[str, str] = field(default_factory=dict)
     """Stage -> the member of its chain to be asked first."""
+    caller: Caller = field(default_factory=Caller)
+    """Who talks, for the tools: known from the account, or told in the talk."""
 
     @property
     def prompt(self) -> str:
@@ -106,6 +108,8 @@ class Engines:
     turn: TurnEngine
     tools: Mapping[str, Tool] = field(default_factory=dict)
     tool_timeout_s: float = 10.0
+    tool_storage: Any = None
+    """What `ToolContext.storage` gives tools."""
     talk: Chain[TalkEngine] | None = None
     """One model for speech to speech; the three stages stand behind it."""
     talk_patience: Patience = field(default_factory=Patience)
@@ -153,3 +157,5 @@ class Restored:
     """Session time now."""
     gone_s: float
     """How long it has had no client."""
+    begun: Sequence[Mapping[str, Any]] = ()
+    """Tool calls whose outcome nobody wrote down: their entries in the journal."""

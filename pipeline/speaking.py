@@ -6,7 +6,8 @@ while somebody is there to hear it. Everything else waits, or was dropped with i
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any
 
@@ -47,6 +48,8 @@ class Mouth:
     tts: TtsChain
     on_farewell: Callable[[], None]
     """The talk's last words were said: its budget is spent."""
+    on_goodbye: Callable[[], None]
+    """A tool has ended the talk, and the caller let the goodbye be said."""
     lead_ms: int
     session_id: str
     duplex: Duplex | None = None
@@ -74,6 +77,8 @@ class Speaking:
         self.attached = False
         self.marks = False
         """The client asked for `audio.mark`."""
+        self.ending = False
+        """The talk is over: what is cut from now on, nobody has interrupted."""
 
     # -- what the floor decided --------------------------------------------------------------------------
 
@@ -149,7 +154,8 @@ class Speaking:
         mouth.minutes.decide(now, "interruption", action.reason, heard_ms=heard_ms)
         playout = self._floor().playout
         runs = playout.heard_runs(now) if playout is not None else []
-        mouth.minutes.agent(reply, now, heard_text, runs, {"heard_ms": heard_ms, **extra})
+        ended = {"ended": True} if self.ending else {}
+        mouth.minutes.agent(reply, now, heard_text, runs, {"heard_ms": heard_ms, **extra, **ended})
         if mouth.duplex is not None:
             mouth.duplex.on_cut(reply, heard_ms, heard_text)
         self._settle_bill(reply, now, interrupted=True)
@@ -174,6 +180,8 @@ class Speaking:
         self._settle_bill(reply, now)
         self._cancel(reply)
         self._closed(reply)
+        if reply.is_last:
+            self._mouth.on_goodbye()
 
     def cancel_all(self) -> None:
         for reply in self._replies.values():
@@ -230,6 +238,9 @@ class Speaking:
         guess = reply.question if reply.held else None
         mouth = self._mouth
         messages = mouth.minutes.dialogue.prompt(guess)
+        if working := mouth.toolbox.at_work():
+            last = messages[-1:] if messages and messages[-1].role == "user" else ()
+            messages = (*messages[: len(messages) - len(last)], *working, *last)
         return Prompt(messages, mouth.toolbox.specs, reply.voice.language, mouth.session_id)
 
     def on_token(self, reply: Reply, text: str) -> None:  # noqa: ARG002 - it is in reply.text already
@@ -286,10 +297,19 @@ class Speaking:
         if reply is self.current:
             self.pump()
 
-    async def run_tool(self, reply: Reply, call: ToolCall) -> None:
-        self._floor().on_alive(reply.number, self._mouth.now())
-        await self._mouth.toolbox.run(call, reply.turn)
-        self._floor().on_alive(reply.number, self._mouth.now())
+    async def settle(self, reply: Reply) -> None:  # noqa: ARG002 - whoever asks
+        """Wait a moment for what an earlier reply has begun: the model is to know how it went."""
+        await self._mouth.toolbox.settle()
+
+    async def run_tool(self, reply: Reply, call: ToolCall, *, quiet: bool) -> AsyncGenerator[str, None]:
+        """Run a call. Yields what is to be said meanwhile."""
+        async with aclosing(self._mouth.toolbox.run(call, reply.turn, quiet=quiet)) as signs:
+            async for sign in signs:
+                self._floor().on_alive(reply.number, self._mouth.now())
+                if sign is True:
+                    reply.is_last = True
+                elif sign:
+                    yield sign
 
     # -- the gate ------------------------------------------------------------------------------------------
 

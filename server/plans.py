@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from pipeline.contracts import Caller
 from pipeline.setup import Channels, Setup
 from server.auth import Principal
 from storage.accounts import Accounts, User
@@ -86,6 +87,9 @@ class Plans:
         setup = replace(self._setup)
         wishes = user.preferences if user else {}
         setup.take({name: wishes[key] for key, name in PREFERRED.items() if wishes.get(key)})
+        if user is not None:
+            digits = "".join(c for c in user.phone or "" if c.isdigit())
+            setup.caller = Caller(digits, user.display_name, user.id)
         if topics := wishes.get("favorite_topics"):
             setup.context = f"The user likes to talk about: {_listed(topics)}."
         return setup

@@ -6,12 +6,12 @@ A session's tasks belong to the application, not to a socket: a lost socket leav
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
-from pipeline.contracts import Archive
+from pipeline.contracts import Archive, Caller
 from pipeline.figures import Figures
 from pipeline.minutes import iso
 from pipeline.session import Session
@@ -49,6 +49,8 @@ class Left(Protocol):
     def next_file(self) -> int: ...
     @property
     def last_position(self) -> int: ...
+    @property
+    def begun(self) -> Sequence[Mapping[str, Any]]: ...
 
 
 class Sessions:
@@ -145,7 +147,10 @@ class Sessions:
         gone_s = max(0.0, self._rules.resume_s - left_s)
         position = left.last_position + int(gone_s * 16_000) if left.last_position else 0
         at_s = left.last_at_ms / 1000 + gone_s
-        restored = Restored(left.conversation, left.next_file - 1, position, at_s, gone_s)
+        known = left.conversation.get("caller") or {}
+        setup.caller = Caller(known.get("phone", ""), known.get("name", ""), header.get("user_id"))
+        files = left.next_file - 1
+        restored = Restored(left.conversation, files, position, at_s, gone_s, left.begun)
         return self._make(left.session_id, setup, str(header.get("owner") or ""), header, restored)
 
     def _make(

@@ -31,7 +31,16 @@ SAMPLES_PER_MS = 16
 # Facts that one summary may add to the conversation; everything else in it is derived elsewhere.
 _DERIVED = frozenset(
     {"type", "session_id", "start_time", "end_time", "user_id", "agent_id", "config", "messages", "turns"}
-    | {"cost_breakdown", "duration_seconds", "audio_files", "end_reason", "mode", "language", "transcript"}
+    | {
+        "cost_breakdown",
+        "duration_seconds",
+        "audio_files",
+        "end_reason",
+        "mode",
+        "language",
+        "transcript",
+        "caller",
+    }
 )
 _STAGES = ("stt", "llm", "tts")
 
@@ -158,6 +167,10 @@ class Fold:
     """Replies that something is known about, be it that nothing of them was heard."""
     played_ms: dict[str, float] = field(default_factory=dict)
     """By reply id: the client's last report of how much it had played."""
+    begun: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """Tool calls that have no result yet, by key."""
+    caller: dict[str, Any] = field(default_factory=dict)
+    """Who talks, as a tool has found out: `phone` and `name`."""
     ending: dict[str, Any] | None = None
     last_at_ms: int = 0
     changed_messages: set[int] = field(default_factory=set)
@@ -179,6 +192,10 @@ class Fold:
                 self._turn(data)
             case "cost":
                 self._cost(data, entry.at_ms)
+            case "tool":
+                self.begun[str(data.get("key"))] = dict(data)
+            case "caller":
+                self.caller = {key: str(data.get(key) or "") for key in ("phone", "name")}
             case "summary":
                 self.summary.update(data)
             case "utterance":
@@ -201,6 +218,7 @@ class Fold:
         if not isinstance(number, int):
             number = max(self.messages, default=0) + 1
         message = self.messages.setdefault(number, {})
+        self.begun.pop(str(data.get("key")), None)
         for key, value in data.items():
             if key == "n":
                 continue
@@ -288,6 +306,8 @@ class Fold:
             "end_reason": self.ending.get("reason") if self.ending else None,
             "audio_files": self.audio_files(),
         }
+        if self.caller:
+            out["caller"] = dict(self.caller)
         for key, value in self.summary.items():
             if key not in _DERIVED and key != "summary":
                 out[key] = value

@@ -34,6 +34,8 @@ class Unfinished:
     next_message: int
     next_turn: int
     next_file: int
+    begun: tuple[Mapping[str, Any], ...] = ()
+    """Tool calls without a result: their entries in the journal."""
 
 
 def recover(
@@ -144,4 +146,5 @@ def as_it_stands(ledger: Ledger, places: Places, window_s: float, now: datetime)
         max(fold.messages, default=0) + 1,
         max(fold.turns, default=0) + 1,
         fold.next_file,
+        tuple(fold.begun.values()),
     )

@@ -118,7 +118,9 @@ class DuplexMaker:
         async def run() -> None:
             results = []
             for call in asked.calls:
-                await self.host.run_tool(self.reply, call)
+                async with aclosing(self.host.run_tool(self.reply, call, quiet=True)) as meanwhile:
+                    async for _ in meanwhile:
+                        pass  # such a model says by itself what it wants to say
                 results.append((call, self._result_of(call)))
             self.model.answer(self.stream, results)
 

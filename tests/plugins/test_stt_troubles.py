@@ -24,6 +24,12 @@ FINAL_S = 0.5
 pytestmark = [pytest.mark.usefixtures("no_leaks"), pytest.mark.parametrize("name", sorted(VENDORS))]
 
 
+@pytest.fixture(autouse=True)
+def no_time_to_catch_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The speech comes all at once here, and a chain would give its recognizer that time to hear it."""
+    monkeypatch.setattr("pipeline.chain.stt.CATCH_UP", 0.0)
+
+
 @pytest.fixture
 def case(name: str) -> VendorCase:
     return VENDORS[name]
