@@ -28,10 +28,6 @@ _KEPT = timedelta(days=30)
 """How long an effect is remembered: far longer than any talk can be resumed."""
 
 
-class SlotTaken(Exception):
-    """Somebody else has it."""
-
-
 @dataclass(frozen=True, slots=True)
 class Appointment:
     """One appointment. `id` is the confirmation code; `status` is booked or cancelled."""
@@ -48,16 +44,10 @@ class Appointment:
     updated_at: str
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
-    """Which call of a tool this is: made again with the same key, it is answered and not done again."""
-
-    session_id: str
-    key: str
-
-
+Call = tuple[str, str]
+"""A session's id and a key: which call of a tool this is. Made again, it is answered and not done again."""
 Found = list[Appointment]
-_Change = Callable[[AsyncConnection], Awaitable[Appointment | None]]
+_Change = Callable[[AsyncConnection], Awaitable[Appointment]]
 
 
 def new_code() -> str:
@@ -84,10 +74,10 @@ class Appointments:
         user_id: str | None = None,
         session_id: str | None = None,
         call: Call | None = None,
-    ) -> Appointment:
-        """Give a slot to a caller. Raises `SlotTaken`."""
+    ) -> Appointment | None:
+        """Give a slot to a caller. None if somebody has it."""
 
-        async def change(connection: AsyncConnection) -> Appointment | None:
+        async def change(connection: AsyncConnection) -> Appointment:
             now = _now()
             row: dict[str, Any] = {
                 "id": await self._free_code(connection),
@@ -104,20 +94,20 @@ class Appointments:
             await connection.execute(insert(appointments).values(**row))
             return Appointment(**row)
 
-        found = await self._once(call, change)
-        assert found is not None
-        return found
+        return await self._once(call, change)
 
     async def move(
         self, appointment_id: str, date: str, time: str, *, call: Call | None = None
     ) -> Appointment | None:
-        """Give a booked appointment another slot; its old one is free. None if it is not booked (any more).
-        Raises `SlotTaken`, and then nothing has changed."""
+        """Give a booked appointment another slot; its old one is free. None if somebody has the new one, and
+        then nothing has changed. Raises LookupError if it is not booked (any more)."""
         return await self._change(appointment_id, call, date=date, time=time)
 
-    async def cancel(self, appointment_id: str, *, call: Call | None = None) -> Appointment | None:
-        """Free its slot. None if it is not booked (any more)."""
-        return await self._change(appointment_id, call, status="cancelled")
+    async def cancel(self, appointment_id: str, *, call: Call | None = None) -> Appointment:
+        """Free its slot. Raises LookupError if it is not booked (any more)."""
+        found = await self._change(appointment_id, call, status="cancelled")
+        assert found is not None  # nobody can be in the way
+        return found
 
     async def get(self, appointment_id: str) -> Appointment | None:
         async with self._database.read() as connection:
@@ -197,16 +187,18 @@ class Appointments:
     async def _change(self, appointment_id: str, call: Call | None, **values: str) -> Appointment | None:
         booked = and_(appointments.c.id == appointment_id, text(BOOKED))
 
-        async def change(connection: AsyncConnection) -> Appointment | None:
+        async def change(connection: AsyncConnection) -> Appointment:
             statement = update(appointments).where(booked).values(**values, updated_at=_now())
             if not (await connection.execute(statement)).rowcount:
-                return None
-            return await _one(connection, appointments.c.id == appointment_id)
+                raise LookupError(appointment_id)
+            found = await _one(connection, appointments.c.id == appointment_id)
+            assert found is not None
+            return found
 
         return await self._once(call, change)
 
     async def _once(self, call: Call | None, change: _Change) -> Appointment | None:
-        """Make a change and remember that it was made, both or neither. Raises `SlotTaken`."""
+        """Make a change and remember that it was made, both or neither. None if the slot is taken."""
         try:
             async with self._database.write() as connection:
                 # Two that swap their slots would wait for each other.
@@ -214,11 +206,11 @@ class Appointments:
                 if call is not None and (done := await _done(connection, call)) is not None:
                     return done
                 changed = await change(connection)
-                if call is not None and changed is not None:
+                if call is not None:
                     await _remember(connection, call, changed)
                 return changed
-        except IntegrityError as error:
-            raise SlotTaken from error
+        except IntegrityError:  # the database's own rule
+            return None
 
     async def _free_code(self, connection: AsyncConnection) -> str:
         """A code that no appointment ever had. Others that write wait for us, so it stays free."""
@@ -235,9 +227,7 @@ async def _one(connection: AsyncConnection, where: ColumnElement[bool]) -> Appoi
 
 async def _done(connection: AsyncConnection, call: Call) -> Appointment | None:
     effects = appointment_effects
-    query = select(effects.c.appointment).where(
-        effects.c.session_id == call.session_id, effects.c.key == call.key
-    )
+    query = select(effects.c.appointment).where(effects.c.session_id == call[0], effects.c.key == call[1])
     row: dict[str, Any] | None = await connection.scalar(query)
     return Appointment(**row) if row else None
 
@@ -246,7 +236,7 @@ async def _remember(connection: AsyncConnection, call: Call, appointment: Appoin
     now = datetime.now(UTC)
     old = appointment_effects.c.created_at < iso(now - _KEPT)
     await connection.execute(delete(appointment_effects).where(old))
-    row = {"session_id": call.session_id, "key": call.key, "created_at": iso(now)}
+    row = {"session_id": call[0], "key": call[1], "created_at": iso(now)}
     await connection.execute(insert(appointment_effects).values(**row, appointment=asdict(appointment)))
 
 
