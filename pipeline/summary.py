@@ -16,7 +16,7 @@ from typing import Any
 
 from pipeline.chain import LlmChain
 from pipeline.contracts import LlmError, Message, Prompt
-from pipeline.gist import MOST_PREFERENCES, Messages, Summary, summarized
+from pipeline.gist import MOST_PREFERENCES, Messages, Summary
 from pipeline.request import Request
 
 log = logging.getLogger(__name__)
@@ -60,15 +60,15 @@ class Summarizer:
     session_id: str
     bill: list[Request]
 
-    async def summary(self, messages: Messages, language: str, *, thrifty: bool = False) -> Summary:
-        """The best that is to be had within `PATIENCE_S`. `thrifty`: only from who costs nothing.
+    async def better(
+        self, plain: Summary, messages: Messages, language: str, *, thrifty: bool = False
+    ) -> Summary:
+        """What a model makes of it within `PATIENCE_S`, else `plain`. `thrifty`: only who costs nothing.
 
         Cancelling it ends the request; nothing but that is raised.
         """
-        plain = summarized(messages, language)
-        if not any(m.get("role") == "user" and str(m.get("content") or "").strip() for m in messages):
-            return plain
-        able = self.llm.able("summarizes", free=thrifty)
+        said = any(m.get("role") == "user" and str(m.get("content") or "").strip() for m in messages)
+        able = self.llm.able("summarizes", free=thrifty) if said else None
         if able is None:
             return plain
         try:

@@ -8,6 +8,7 @@ from urllib.parse import quote
 from pydantic import AfterValidator, BaseModel, Field, StringConstraints
 from starlette.routing import BaseRoute
 
+from pipeline.gist import person, summarized
 from server.api import Body, Call, Endpoint, unauthorized
 from server.limits import Limit
 from server.lobby import Unknown
@@ -75,15 +76,24 @@ class Line(BaseModel):
     time: str | None
 
 
+class Appointment(BaseModel):
+    """An appointment that came up in a talk."""
+
+    action: str = Field(description="booked, modified, cancelled, or viewed: it was only looked up")
+    date: str
+    time: str
+    appointment_id: str
+
+
 class RoomSummary(BaseModel):
-    """What became of a room's latest talk."""
+    """What became of a room's latest talk; of one that is going on, what it amounts to so far."""
 
     type: Literal["summary"] = "summary"
     session_id: str
     room_name: str | None
     summary: str
-    appointments_discussed: list[dict[str, Any]]
-    preferences_mentioned: list[Any]
+    appointments_discussed: list[Appointment]
+    preferences_mentioned: list[str]
     cost_breakdown: dict[str, float]
     duration_seconds: float
     transcript: list[Line]
@@ -180,12 +190,14 @@ class _Routes:
         live = self._parts.sessions.get(session_id)
         messages = list(live.minutes.messages if live else stored.get("messages", ()))
         name, phone = await self._person(row, messages)
+        language = live.setup.language if live else stored.get("language") or "en"
+        told = stored if stored.get("summary") and not live else summarized(messages, language).told()
         return RoomSummary(
             session_id=session_id,
             room_name=row["room_name"],
-            summary=live.minutes.summary() if live else stored.get("summary") or "",
-            appointments_discussed=stored.get("appointments_discussed") or [],
-            preferences_mentioned=stored.get("preferences_mentioned") or [],
+            summary=told["summary"],
+            appointments_discussed=told.get("appointments_discussed") or [],
+            preferences_mentioned=told.get("preferences_mentioned") or [],
             cost_breakdown=live.minutes.bill.totals if live else stored.get("cost_breakdown") or NO_COST,
             duration_seconds=stored.get("duration_seconds") or 0.0,
             transcript=[
@@ -219,11 +231,8 @@ class _Routes:
         name, phone = row.get("participant_name"), None
         if row["user_id"] and (user := await self._parts.accounts.get(row["user_id"])):
             name, phone = user.display_name or name, user.phone
-        for message in messages:
-            if message["role"] == "tool" and message.get("name") == "identify_user":
-                told = {**message.get("arguments", {}), **(message.get("result") or {})}
-                name, phone = told.get("name") or name, told.get("phone_number") or phone
-        return name, phone
+        said_name, said_phone = person(messages)
+        return said_name or name, said_phone or phone
 
 
 NO_COST = {"stt_cost": 0.0, "llm_cost": 0.0, "tts_cost": 0.0, "total_cost": 0.0}

@@ -209,8 +209,8 @@ async def open_call(
         words.create(words.Options(), Env()),
         tools or {},
         2.0,
-        await _talk_chain(talk),
-        Patience(first_timeout_s, stall_s),
+        talk=await _talk_chain(talk),
+        talk_patience=Patience(first_timeout_s, stall_s),
     )
     if talk is not None:
         timing = replace(timing or Timing(), speculate=False)
