@@ -17,7 +17,7 @@ from pipeline.contracts import Env, TalkEngine, Tool, TranscriberEngine
 from pipeline.core.endpoint import Timing
 from pipeline.duplex import Patience
 from pipeline.session import Session
-from pipeline.setup import Engines, Rules, Setup
+from pipeline.setup import Engines, Restored, Rules, Setup
 from pipeline.turn import words
 
 VOICED = b"\x10\x27" * 320
@@ -190,6 +190,7 @@ async def open_call(
     first_timeout_s: float = 2.0,
     stall_s: float = 2.0,
     attach: bool = True,
+    restored: Restored | None = None,
 ) -> Call:
     """A session with scripted stages. `backups` names a second plug-in for a stage; `stt`, `llm` and `tts`
     are the first one's options. `ears` listens instead of the scripted recognizer. `talk` is one model for
@@ -225,6 +226,7 @@ async def open_call(
         replace(base, timing=timing) if timing else base,
         recorder,
         lambda: START + timedelta(seconds=loop.time() - zero),
+        restored,
     )
     call = Call(session, recorder)
     if attach:
