@@ -96,7 +96,8 @@ class Link:
         self._waiting = 0
         """Calls that wait for it: `_wanted` is set while there are any."""
         self._first: asyncio.Future[None] | None = None
-        self._stopping = self._was_there = False
+        self._was_there = False
+        self._stopping = asyncio.Event()
         self._is_old_wire = False
         self.on_tools: Callable[[Sequence[Any]], None] = lambda _tools: None
         """Told the server's tools whenever it was connected to."""
@@ -150,7 +151,7 @@ class Link:
 
     async def aclose(self) -> None:
         """Hang up; end the server if it was started here. No process, task or socket is left."""
-        self._stopping = True
+        self._stopping.set()
         if self._task is None:
             return
         is_there = self._client is not None
@@ -169,7 +170,7 @@ class Link:
     async def _live(self) -> None:
         pause_s = SHORTEST_PAUSE_S
         with self._scope:
-            while self._is_needed:
+            while not self._stopping.is_set():
                 self._over.clear()
                 try:
                     await self._one_connection()
@@ -177,7 +178,7 @@ class Link:
                 except Exception as error:  # noqa: BLE001 - of any kind, from any depth of the package
                     problem = self._why(error)
                 self._lose()
-                if not self._is_needed:
+                if self._stopping.is_set():
                     break
                 assert self._first is not None
                 if not self._first.done():
@@ -188,10 +189,6 @@ class Link:
                     pause_s = SHORTEST_PAUSE_S
                 await self._pause(pause_s)
                 pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
-
-    @property
-    def _is_needed(self) -> bool:
-        return not self._stopping
 
     async def _pause(self, seconds: float) -> None:
         """Leave the server alone for a while; not quite as long when somebody waits for it."""
@@ -281,7 +278,7 @@ class Link:
 
     async def _connected(self) -> Any:
         while self._client is None:
-            if self._stopping:
+            if self._stopping.is_set():
                 raise LinkError("the server is being disconnected")
             self._waiting += 1
             self._wanted.set()

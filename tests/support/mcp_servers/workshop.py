@@ -30,7 +30,7 @@ def note(line: str) -> None:
             file.write(line + "\n")
 
 
-@server.tool(annotations=ToolAnnotations(readOnlyHint=True))
+@server.tool(annotations=ToolAnnotations(read_only_hint=True))
 async def add(a: int, b: int) -> Sum:
     """Add two numbers."""
     return Sum(total=a + b, words=f"{a} plus {b}")
