@@ -85,7 +85,8 @@ def discussed(messages: Messages) -> tuple[Mapping[str, str], ...]:
         if name in DONE:
             book.add(DONE[name], {**arguments, **result})
         elif name == LOOKED_UP:
-            for found in result.get("appointments") or ():
+            listed = result.get("appointments")
+            for found in listed if isinstance(listed, Sequence) else ():
                 if isinstance(found, Mapping):
                     book.add("viewed", found)
     touched = {e["appointment_id"] for e in book.entries if e["action"] != "viewed"}

@@ -20,7 +20,7 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.routing import BaseRoute
 
-from pipeline import chain, plugins
+from pipeline import chain, gist, plugins
 from pipeline.budget import Budget, Limits
 from pipeline.chain import Chain, LlmChain, SttChain, TtsChain
 from pipeline.contracts import Env, ParleyError, Unavailable
@@ -141,6 +141,7 @@ async def running(config: Config, place: Place = ALONE) -> AsyncIterator[App]:
             config.path(config.storage.audio_dir),
             database,
             journal_enabled=config.journal.enabled,
+            summarize=gist.as_kept,
         )
         try:
             await archive.start()

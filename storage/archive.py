@@ -59,7 +59,10 @@ class Archive:
         *,
         journal_enabled: bool = True,
         keep_audio: bool = True,
+        summarize: Callable[[Mapping[str, Any]], Mapping[str, Any]] | None = None,
     ) -> None:
+        """`summarize` sums up what a dead server left: see `Keeping`."""
+        self._summarize = summarize
         self._places = Places(Path(conversations_dir), Path(audio_dir))
         self._journal_enabled, self._keep_audio = journal_enabled, keep_audio
         self._repository = Conversations(database) if database else None
@@ -73,7 +76,9 @@ class Archive:
         self._rows = RowKeeper(self._repository)
         await asyncio.to_thread(self._places.make)
         self._lock = WriterLock(self._places.conversations_dir)
-        self._keeping = Keeping(self._places, self._lock.name, self._journal_enabled, self._keep_audio)
+        self._keeping = Keeping(
+            self._places, self._lock.name, self._journal_enabled, self._keep_audio, self._summarize
+        )
         self._writer.start()
         self._tick = self._loop.call_later(TICK_S, self._hand_over_all)
 

@@ -58,6 +58,8 @@ class Keeping:
     """The name of the lock file of this process: see `storage.locks`."""
     journal: bool = True
     audio: bool = True
+    summarize: Callable[[Mapping[str, Any]], Mapping[str, Any]] | None = None
+    """Makes the summary of a conversation that has none: what its "summary" entry says."""
 
 
 @dataclass(slots=True)
@@ -288,7 +290,19 @@ class Ledger:
         """Make sure that the journal has an end: when the last thing happened."""
         if not self.fold.ended:
             data = {"time": self.fold.last_time, "reason": reason}
-            self.write(Batch([Entry(self.fold.last_at_ms, "end", data)], ()), sync=True)
+            end = Entry(self.fold.last_at_ms, "end", data)
+            self.write(Batch([*self._summed_up(), end], ()), sync=True)
+
+    def _summed_up(self) -> list[Entry]:
+        """A summary, if nobody has made one before the server died."""
+        summarize = self.keeping.summarize
+        if summarize is None or self.fold.summary.get("summary"):
+            return []
+        try:
+            return [Entry(self.fold.last_at_ms, "summary", summarize(self.fold.conversation()))]
+        except Exception:  # it is not ours, and reads what may be damaged: the end matters more
+            log.exception("%s: no summary could be made", self.session_id)
+            return []
 
     def close(self) -> Steps:
         """Write everything that is to be kept, and tidy up. Rows and JSON are there before the first step.
