@@ -109,6 +109,11 @@ class Appointments:
         assert found is not None  # nobody can be in the way
         return found
 
+    async def done(self, call: Call) -> Appointment | None:
+        """What came of a call that was made before; None if nothing did."""
+        async with self._database.read() as connection:
+            return await _done(connection, call)
+
     async def get(self, appointment_id: str) -> Appointment | None:
         async with self._database.read() as connection:
             return await _one(connection, appointments.c.id == appointment_id)

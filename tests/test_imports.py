@@ -126,7 +126,7 @@ def test_the_contracts_import_the_core_only() -> None:
 
 @pytest.mark.parametrize("package", PLUGIN_PACKAGES)
 def test_plugins_import_contracts_core_and_what_plugins_share(package: str) -> None:
-    shared = ("child", "worker", "vendor", "lines", "openai_http", "when")
+    shared = ("child", "worker", "vendor", "lines", "openai_http", "when", "slots", "tool")
     allowed = ("pipeline.contracts", "pipeline.core", *(f"pipeline.{name}" for name in shared), package)
     assert violations(package, allowed) == []
 
