@@ -183,6 +183,8 @@ TO_CLIENT = (
             {"response_id": "r2", "heard_ms": 900, "heard_text": "I can", "reason": "300 ms of speech"}),
     Message("tool.call", "A tool starts.", {"id": TEXT, "name": TEXT, "arguments": OBJECT}, (),
             {"id": "t1", "name": "clock", "arguments": {}}),
+    Message("tool.progress", "How far a tool is.", {"id": TEXT, "message": TEXT}, (),
+            {"id": "t1", "message": "Two of three are done."}),
     Message("tool.result", "A tool has ended: `result`, or `error` if it failed.",
             {"id": TEXT, "result": OBJECT, "error": TEXT}, ("result", "error"),
             {"id": "t1", "result": {"ok": True}}),

@@ -212,6 +212,7 @@ export class Call extends EventTarget {
     transcription: (m) => this.#transcription(m),
     user_message: (m) => this.#emit("user", { turn: m.turn, text: m.text, final: true }),
     "tool.call": (m) => this.#emit("tool", { id: m.id, name: m.name, arguments: m.arguments }),
+    "tool.progress": (m) => this.#emit("tool", { id: m.id, progress: m.message }),
     "tool.result": (m) => this.#emit("tool", { id: m.id, name: m.name, result: m.result, error: m.error }),
     "turn.metrics": (m) => this.#emit("metrics", m),
     avatar: (m) => this.#emit("avatar", { view: m.view ?? null }),

@@ -82,9 +82,10 @@ export class Conversation {
     if (last) this.#measure(last);
   }
 
-  /** @param {{id: string, name?: string, arguments?: any, result?: any, error?: any}} call */
+  /** @param {{id: string, name?: string, arguments?: any, progress?: string, result?: any, error?: any}} call */
   tool(call) {
     const line = this.known.get(call.id) || this.#addTool(call);
+    if (call.progress) line.summary.textContent = `${line.name}: ${call.progress}`;
     const done = call.result !== undefined || call.error !== undefined;
     if (!done) return;
     const failed = call.error !== undefined && call.error !== null;
