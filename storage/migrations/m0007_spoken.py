@@ -3,10 +3,7 @@ that are counted: tools' results, replies that were cut, apologies."""
 
 from sqlalchemy import Connection, text
 
-_SPOKEN = {
-    "sqlite": "json_extract(more, '$.plugins.tts') IS NOT NULL OR json_extract(more, '$.plugins.talk') IS NOT NULL",
-    "postgresql": "more #>> '{plugins,tts}' IS NOT NULL OR more #>> '{plugins,talk}' IS NOT NULL",
-}
+_PART = {"sqlite": "json_extract(more, '$.plugins.{}')", "postgresql": "more #>> '{{plugins,{}}}'"}
 _INDEXES = {
     "messages_of_tools": "role = 'tool'",
     "messages_cut": "interrupted",
@@ -16,9 +13,10 @@ _INDEXES = {
 
 def apply(connection: Connection) -> None:
     connection.execute(text("ALTER TABLE turns ADD COLUMN spoken BOOLEAN NOT NULL DEFAULT FALSE"))
-    spoken = _SPOKEN[connection.dialect.name]
+    part = _PART[connection.dialect.name]
+    voice = f"coalesce({part.format('tts')}, {part.format('talk')}) IS NOT NULL"
     connection.execute(
-        text(f"UPDATE turns SET spoken = TRUE WHERE coalesce(reason, '') <> 'typed' AND ({spoken})")
+        text(f"UPDATE turns SET spoken = TRUE WHERE coalesce(reason, '') <> 'typed' AND {voice}")
     )
     for name, which in _INDEXES.items():
         connection.execute(text(f"CREATE INDEX {name} ON messages (session_id) WHERE {which}"))
