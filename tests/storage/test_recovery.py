@@ -6,10 +6,11 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 import soundfile
@@ -249,3 +250,34 @@ async def test_a_suspended_talk_is_written_whole_and_can_still_be_gone_on_with(t
         found = await archive.conversation(SESSION)
         assert found is not None
         assert len(found["messages"]) == 4
+
+
+async def test_a_talk_that_a_dead_server_left_is_summed_up_once(tmp_path: Path) -> None:
+    def summarize(conversation: Mapping[str, Any]) -> Mapping[str, Any]:
+        return {"summary": f"{len(conversation['messages'])} messages", "appointments_discussed": []}
+
+    with server(tmp_path) as child:
+        talk_for(child, 0.1)
+    later = datetime.now(UTC) + timedelta(hours=1)
+    async with running(tmp_path, summarize=summarize) as archive:
+        await archive.recover(60, later)
+    async with running(tmp_path) as archive:
+        found = await archive.conversation(SESSION)
+        assert found is not None
+        assert found["end_reason"] == "server stopped"
+        assert found["summary"] == f"{len(found['messages'])} messages"
+        assert found["appointments_discussed"] == []
+
+
+async def test_a_summary_that_cannot_be_made_does_not_keep_a_talk_from_ending(tmp_path: Path) -> None:
+    def summarize(conversation: Mapping[str, Any]) -> Mapping[str, Any]:
+        raise ValueError(conversation["session_id"])
+
+    with server(tmp_path) as child:
+        talk_for(child, 0.1)
+    async with running(tmp_path, summarize=summarize) as archive:
+        await archive.recover(60, datetime.now(UTC) + timedelta(hours=1))
+    async with running(tmp_path) as archive:
+        found = await archive.conversation(SESSION)
+        assert found is not None
+        assert (found["end_reason"], found["summary"]) == ("server stopped", "")

@@ -6,7 +6,7 @@ unless it is told to. The detector hears any sample that is not zero as speech.
 
 import asyncio
 import itertools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -184,6 +184,7 @@ async def open_call(
     backups: Mapping[str, str] | None = None,
     tools: Mapping[str, Tool] | None = None,
     ears: TranscriberEngine | None = None,
+    minds: Sequence[chain.Member[Any]] = (),
     setup: Setup | None = None,
     rules: Rules | None = None,
     timing: Timing | None = None,
@@ -193,8 +194,9 @@ async def open_call(
     restored: Restored | None = None,
 ) -> Call:
     """A session with scripted stages. `backups` names a second plug-in for a stage; `stt`, `llm` and `tts`
-    are the first one's options. `ears` listens instead of the scripted recognizer. `talk` is one model for
-    speech to speech, or the options of the scripted one; it makes no guesses."""
+    are the first one's options. `ears` listens instead of the scripted recognizer, `minds` think instead
+    of the scripted responder. `talk` is one model for speech to speech, or the options of the scripted one;
+    it makes no guesses."""
     given = {"stt": stt or {}, "llm": llm or {}, "tts": tts or {}}
     chains: dict[str, Any] = {}
     for stage, options in given.items():
@@ -202,6 +204,8 @@ async def open_call(
         chains[stage] = await chain.build(stage, names, {"scripted": options}, Env())
     if ears is not None:
         chains["stt"] = chain.Chain("stt", [chain.Member("ears", ears)])
+    if minds:
+        chains["llm"] = chain.Chain("llm", list(minds))
     engines = Engines(
         LoudIsSpeech(),
         SttChain(chains["stt"], first_timeout_s),
