@@ -5,6 +5,7 @@ Starlette's routes, `/openapi.json`, and the test that walks them all. Handlers 
 a model, a dict, a Starlette response, or nothing.
 """
 
+import asyncio
 import json
 import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
@@ -22,6 +23,7 @@ from server.auth import Identity, Principal, from_our_pages
 from server.forms import Form
 from server.forms import Part as Part
 from server.limits import Limit, Limiter, TooOften
+from server.sessions import LOOK_AGAIN_S, LOOKS, Elsewhere
 from server.workers import is_forwarded
 
 Needs = Literal["nobody", "anyone", "user", "admin"]
@@ -129,10 +131,7 @@ class Gate:
             try:
                 call = await self._let_in(endpoint, request)
                 try:
-                    asked = self.elsewhere if endpoint.at_session else None
-                    if asked is not None and (answer := await asked(call)) is not None:
-                        return answer
-                    return _answer(endpoint, await endpoint.handler(call))
+                    return await self._answered(endpoint, call)
                 finally:
                     await forms.close(call.form)
             except TooOften as error:
@@ -140,6 +139,17 @@ class Gate:
                 raise HTTPException(429, str(error), headers) from error
 
         return enter
+
+    async def _answered(self, endpoint: Endpoint, call: Call) -> Response:
+        asked = self.elsewhere if endpoint.at_session else None
+        for _ in range(LOOKS):
+            if asked is not None and (answer := await asked(call)) is not None:
+                return answer
+            try:
+                return _answer(endpoint, await endpoint.handler(call))
+            except Elsewhere:  # nothing has been done yet
+                await asyncio.sleep(LOOK_AGAIN_S)
+        raise HTTPException(503, "This session is just being opened. Try again.", {"Retry-After": "1"})
 
     async def _let_in(self, endpoint: Endpoint, request: Request) -> Call:
         who = await self.identity.of(request.scope)

@@ -7,13 +7,13 @@ token.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from pipeline.session import Session
 from server.auth import Principal
 from server.plans import Plans
-from server.sessions import Full, Sessions
+from server.sessions import Draining, Elsewhere, Full, Sessions
 from storage.archive import Archive
 from storage.conversations import Conversations
 from storage.ids import started_at, valid_session_id
@@ -22,6 +22,8 @@ from storage.times import iso
 
 Row = Mapping[str, Any]
 
+OPENING_S = 2.0
+"""How long whoever claimed a session may need until it is live; on a quiet machine milliseconds."""
 GOES_ON = ("idle", "the connection was lost", "server stopped", "not resumed", "closed")
 """How a talk ends that nobody wanted to end: it may be gone on with."""
 
@@ -36,7 +38,8 @@ class Over(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Lobby:
-    """Finds sessions by their ids. Methods raise `Unknown` before they say anything else."""
+    """Finds sessions by their ids. Methods raise `Unknown` before they say anything else, and `Elsewhere`
+    when somebody else is just opening the session: ask again in a moment, the other workers too."""
 
     sessions: Sessions
     plans: Plans
@@ -50,15 +53,19 @@ class Lobby:
         if row is None:
             raise Unknown
         user_id = row["user_id"]
-        if live := self.sessions.get(session_id):
+        live = self.sessions.get(session_id)
+        if live is not None:
             user_id = user_of(self.sessions.owner_of(live.id)) or user_id
         may = who.may_act(session_id, user_id) if to_act else who.may_see(session_id, row["owner"], user_id)
         if not may:
             raise Unknown
+        if to_act and live is None and self._is_opening(row):
+            raise Elsewhere
         return row
 
     async def come_in(self, session_id: str, who: Principal) -> Session:
-        """The live session, opened if it was made ahead. Raises `Unknown`, `Over`, `Full`, `Draining`."""
+        """The live session, opened if it was made ahead: by one of all who come to it at the same moment.
+        Raises `Unknown`, `Elsewhere`, `Over`, `Full`, `Draining`."""
         row = await self.find(session_id, who, to_act=True)
         if live := self.sessions.get(session_id):
             return live
@@ -66,10 +73,14 @@ class Lobby:
             raise Over
         if who.is_late:
             raise Unknown
-        plan = await self.plans.made(row)
-        session = self.sessions.open(plan)
-        await self.talks.change(session_id, started_at=_now())
-        return session
+        plan, now = await self.plans.made(row), _now()
+        if not await self.talks.claim(session_id, now):
+            raise Elsewhere
+        try:
+            return self.sessions.open(plan)
+        except (Full, Draining):
+            await self.talks.unclaim(session_id, now)
+            raise
 
     async def go_on(self, session_id: str, who: Principal) -> Session:
         """The same, for who comes by REST: a talk that ended by itself goes on where it stopped."""
@@ -101,6 +112,12 @@ class Lobby:
         session.visit()  # before its clock finds that everybody has been gone for long
         await self.talks.change(session_id, is_active=True, ended_at=None)
         return session
+
+    def _is_opening(self, row: Row) -> bool:
+        """Somebody has claimed this session, which is not live here, a moment ago."""
+        if not row["started_at"] or row["ended_at"] or self.sessions.is_ending(row["id"]):
+            return False
+        return bool(row["started_at"] > iso(datetime.now(UTC) - timedelta(seconds=OPENING_S)))
 
     async def _row(self, session_id: str) -> Row | None:
         """The stored session; of a talk that began at a socket, as it would be stored."""

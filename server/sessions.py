@@ -32,6 +32,15 @@ class Draining(Exception):
     """The server is going down: nobody new is let in."""
 
 
+class Elsewhere(Exception):
+    """The session is just being opened by another task or worker."""
+
+
+LOOK_AGAIN_S = 0.025
+LOOKS = 120
+"""Three seconds: longer than an opening lasts."""
+
+
 class Left(Protocol):
     """A session that a dead server left behind; see `storage.recovery.Unfinished`."""
 

@@ -12,7 +12,7 @@ from pipeline.session import Session
 from server.auth import Identity, Keys, Principal, origin_allowed
 from server.lobby import Lobby, Over, Unknown, user_of
 from server.plans import NoAgent, of_agent
-from server.sessions import Draining, Full
+from server.sessions import LOOK_AGAIN_S, LOOKS, Draining, Elsewhere, Full
 from server.wire.serve import NOT_ALLOWED, refuse, serve, watch
 from server.wire.voice import BadMessage, Voice
 from server.workers import Place, forward, is_forwarded
@@ -42,6 +42,8 @@ class Wanted:
     worker: int
     resumed: bool = False
     """By its resume token, which opens it whoever shows it."""
+    watch: bool = False
+    """Only to look on: nothing is opened for that."""
 
 
 class Sockets:
@@ -81,8 +83,7 @@ class Sockets:
         try:
             if match is None:
                 raise Refused(NOT_ALLOWED, "there is no such socket")
-            forwarded = is_forwarded(scope)
-            if not forwarded and not origin_allowed(scope, self._allowed_origins, self._public_url):
+            if not is_forwarded(scope) and not origin_allowed(scope, self._allowed_origins, self._public_url):
                 raise Refused(NOT_ALLOWED, "this origin is not allowed")
             query = {k: v[-1] for k, v in parse_qs(scope["query_string"].decode("latin-1")).items()}
             who = await self._identity.of(scope, query.get("token", ""))
@@ -91,14 +92,10 @@ class Sockets:
             wanted = self._wanted(match, query, who)
             if wanted is None:
                 session = await self._new(query, who)
-            elif found := self._live(wanted, who):
+            elif found := await self._found(wanted, who, scope, receive, send):
                 session = found
-            elif not forwarded and await forward(self._place, wanted.worker, scope, receive, send):
-                return
-            elif forwarded or wanted.resumed or match["watch"]:
-                raise Refused(NOT_ALLOWED, "this talk can no longer be resumed" if wanted.resumed else _GONE)
             else:
-                session = await self._opened(wanted.session_id, who)
+                return
         except Refused as refused:
             await refuse(receive, send, refused.code, refused.reason)
             return
@@ -126,7 +123,26 @@ class Sockets:
                 raise Refused(NOT_ALLOWED, "this is not a resume token of ours")
             return Wanted(*token, resumed=True)
         session_id = match["watch"] or match["join"] or query.get("session_id") or who.session_id
-        return Wanted(session_id, self._place.index) if session_id else None
+        return Wanted(session_id, self._place.index, watch=bool(match["watch"])) if session_id else None
+
+    async def _found(
+        self, wanted: Wanted, who: Principal, scope: Any, receive: Any, send: Any
+    ) -> Session | None:
+        """That session, opened if nobody has come to it yet; None when another worker has served the socket.
+        Of workers that are asked for it at the same moment, one opens it and the others find it there."""
+        forwarded = is_forwarded(scope)
+        for _ in range(LOOKS):
+            if found := self._live(wanted, who):
+                return found
+            if not forwarded and await forward(self._place, wanted.worker, scope, receive, send):
+                return None
+            if forwarded or wanted.resumed or wanted.watch:
+                raise Refused(NOT_ALLOWED, "this talk can no longer be resumed" if wanted.resumed else _GONE)
+            try:
+                return await self._opened(wanted.session_id, who)
+            except Elsewhere:
+                await asyncio.sleep(LOOK_AGAIN_S)
+        raise Refused(TRY_LATER, "this session is just being opened, try again")
 
     def _live(self, wanted: Wanted, who: Principal) -> Session | None:
         """That session, if it is live in this process."""

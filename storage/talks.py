@@ -77,6 +77,21 @@ class Talks:
             await connection.execute(update(sessions).where(sessions.c.id == session_id).values(**values))
         return await self.get(session_id)
 
+    async def claim(self, session_id: str, time: str) -> bool:
+        """Begin a session that nobody has come to: true for one caller alone, whichever process asks."""
+        where = and_(
+            sessions.c.id == session_id, sessions.c.started_at.is_(None), sessions.c.ended_at.is_(None)
+        )
+        async with self._database.write() as connection:
+            taken = await connection.execute(update(sessions).where(where).values(started_at=time))
+            return bool(taken.rowcount)
+
+    async def unclaim(self, session_id: str, time: str) -> None:
+        """Give back what was claimed at that time: it could not be opened."""
+        where = and_(sessions.c.id == session_id, sessions.c.started_at == time)
+        async with self._database.write() as connection:
+            await connection.execute(update(sessions).where(where).values(started_at=None))
+
     async def ended(self, session_id: str, time: str) -> None:
         """The talk is over; the first end counts."""
         statement = update(sessions).where(sessions.c.id == session_id, sessions.c.ended_at.is_(None))

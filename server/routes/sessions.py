@@ -12,20 +12,17 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.routing import BaseRoute
 
-from pipeline.session import Session as Live
 from pipeline.setup import Channels
 from server.api import Body, Call, Endpoint, unauthorized
-from server.exchange import MOST_CHARS, ByVoiceOnly, EndedMeanwhile, ask
-from server.lobby import Over, Unknown
+from server.exchange import MOST_CHARS
+from server.lobby import Unknown
 from server.parts import Parts
 from server.plans import MOST_PROMPT_CHARS, NoAgent, channels_of, of_row
 from server.routes.agents import NO_AGENT, Prompt, Prompts
 from server.routes.answers import Paging, not_found
-from server.sessions import Draining, Full
+from server.routes.turns import HAS_ENDED, NO_SESSION, live, typed
 from storage.times import iso
 
-NO_SESSION = "There is no such session."
-HAS_ENDED = "This session has ended."
 TOKEN_S = 3600
 """How long a token opens a session that nobody has come to yet."""
 
@@ -174,11 +171,11 @@ class _Routes:
         if agent is not None:
             _refuse_silence(agent, new.get("mode", row["mode"]))
         row |= new
-        if live := self._parts.sessions.get(row["id"]):
+        if session := self._parts.sessions.get(row["id"]):
             told = of_row(row, await self._parts.plans.context(row)) if _says_more(new) else {}
             if "mode" in new:
                 told["channels"] = channels_of(agent, new["mode"]) if agent else new["mode"]
-            live.change(**told)
+            session.change(**told)
         if new:
             await self._parts.talks.change(row["id"], **new)
         return Session(**session_of(row))
@@ -186,8 +183,8 @@ class _Routes:
     async def delete(self, call: Call) -> None:
         """The session with all that was said in it."""
         session_id = (await self._found(call))["id"]
-        if live := self._parts.sessions.get(session_id):
-            await live.end("deleted")
+        if session := self._parts.sessions.get(session_id):
+            await session.end("deleted")
         await self._parts.archive.delete(session_id)
         await self._parts.talks.delete(session_id)
 
@@ -200,23 +197,16 @@ class _Routes:
         return self._entrance(call, row)
 
     async def start(self, call: Call) -> Entrance:
-        live = await self._live(call)
-        return self._entrance(call, await self._lobby.find(live.id, call.who, to_act=True))
+        session = await live(self._lobby, call.path["session_id"], call)
+        return self._entrance(call, await self._lobby.find(session.id, call.who, to_act=True))
 
     async def message(self, call: Call) -> Reply:
-        live, message = await self._live(call), call.body.message
-        try:
-            answer = await ask(live, message)
-        except ByVoiceOnly:
-            raise HTTPException(409, "This session is by voice only: nothing can be typed.") from None
-        except EndedMeanwhile:
-            raise HTTPException(409, HAS_ENDED) from None
-        except TimeoutError:
-            raise HTTPException(503, "The agent took too long to answer.") from None
+        session = await live(self._lobby, call.path["session_id"], call)
+        answer = await typed(session, call.body.message)
         return Reply(
-            session_id=live.id,
+            session_id=session.id,
             turn=answer.turn,
-            message=message,
+            message=call.body.message,
             response=answer.text,
             response_id=answer.response_id,
             interrupted=answer.interrupted,
@@ -232,8 +222,8 @@ class _Routes:
         if row["ended_at"]:
             raise HTTPException(409, HAS_ENDED)
         row["session_prompt"] = call.body.new_prompt
-        if live := self._parts.sessions.get(row["id"]):
-            live.do({"type": "update_prompt", "prompt": call.body.new_prompt})
+        if session := self._parts.sessions.get(row["id"]):
+            session.do({"type": "update_prompt", "prompt": call.body.new_prompt})
         await self._parts.talks.change(row["id"], session_prompt=call.body.new_prompt)
         return Session(**session_of(row))
 
@@ -244,18 +234,6 @@ class _Routes:
             return await self._lobby.find(call.path["session_id"], call.who, to_act=to_act)
         except Unknown:
             raise not_found(NO_SESSION) from None
-
-    async def _live(self, call: Call) -> Live:
-        try:
-            return await self._lobby.go_on(call.path["session_id"], call.who)
-        except Unknown:
-            raise not_found(NO_SESSION) from None
-        except Over:
-            raise HTTPException(409, HAS_ENDED) from None
-        except Full:
-            raise HTTPException(503, "All lines are busy, try again later.", {"Retry-After": "10"}) from None
-        except Draining:
-            raise HTTPException(503, "The server is restarting.", {"Retry-After": "5"}) from None
 
     async def _agent(self, row: Any) -> Any:
         return await self._parts.agents.get(row["agent_id"], deleted=True) if row["agent_id"] else None

@@ -13,16 +13,12 @@ from starlette.routing import BaseRoute
 
 from pipeline.contracts import SttError, TtsError
 from pipeline.core.audio import write_wav
-from pipeline.session import Session
 from server import visits
 from server.api import Body, Call, Endpoint, Part, unauthorized
 from server.dictation import Busy, Errand
-from server.exchange import ByVoiceOnly, EndedMeanwhile, ask
 from server.limits import Limit
-from server.lobby import Over, Unknown
 from server.parts import Parts
-from server.routes.answers import not_found
-from server.sessions import Draining, Full
+from server.routes.turns import live, typed
 from server.sound_in import BadSound, TooLong, decoded, in_thread
 from server.sound_out import MEDIA, RATE_HZ, Format
 from server.spoken import respond
@@ -37,8 +33,6 @@ MOST_TEXT_CHARS = 4096
 LANGUAGE = r"^[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8})*$"
 ONE_SHOT = Limit("one-shot speech", "60 per minute")
 SHARED = "Speech in one request"
-NO_SESSION = "There is no such session."
-HAS_ENDED = "This session has ended."
 NO_EARS = "No recognizer can do this right now. Try again later."
 NO_VOICE = "No voice can say this right now. Try again later."
 
@@ -156,7 +150,7 @@ class _Routes:
         except BadSound as error:
             raise _refused(error) from error
         session_id = str(call.form.get("session_id") or "") or await self._new(call)
-        session = await self._live(call, session_id)
+        session = await live(self._parts.lobby, session_id, call)
         try:
             answer = await visits.play(session, pcm)
         except visits.VisitError as error:
@@ -168,21 +162,14 @@ class _Routes:
 
     async def start(self, call: Call) -> Started:
         """A new session, which the agent opens with its greeting."""
-        session = await self._live(call, await self._new(call, call.body.customer_id))
+        session = await live(self._parts.lobby, await self._new(call, call.body.customer_id), call)
         session.greet()
         return Started(session_id=session.id, greeting=session.setup.greeting)
 
     async def turn(self, call: Call) -> TurnAnswer:
         """A typed turn. Who is connected to the session by voice hears the answer."""
-        session = await self._live(call, call.body.session_id)
-        try:
-            answer = await ask(session, call.body.text)
-        except ByVoiceOnly:
-            raise HTTPException(409, "This session is by voice only: nothing can be typed.") from None
-        except EndedMeanwhile:
-            raise HTTPException(409, HAS_ENDED) from None
-        except TimeoutError:
-            raise HTTPException(503, "The agent took too long to answer.") from None
+        session = await live(self._parts.lobby, call.body.session_id, call)
+        answer = await typed(session, call.body.text)
         return TurnAnswer(response=answer.text)
 
     async def _new(self, call: Call, customer_id: str | None = None) -> str:
@@ -198,18 +185,6 @@ class _Routes:
         )
         return str(row["id"])
 
-    async def _live(self, call: Call, session_id: str) -> Session:
-        try:
-            return await self._parts.lobby.go_on(session_id, call.who)
-        except Unknown:
-            raise not_found(NO_SESSION) from None
-        except Over:
-            raise HTTPException(409, HAS_ENDED) from None
-        except Full:
-            raise HTTPException(503, "All lines are busy, try again later.", {"Retry-After": "10"}) from None
-        except Draining:
-            raise HTTPException(503, "The server is restarting.", {"Retry-After": "5"}) from None
-
 
 _STATUS: dict[type[visits.VisitError], int] = {
     visits.LineBusy: 409,
@@ -221,6 +196,7 @@ _STATUS: dict[type[visits.VisitError], int] = {
 def _file(call: Call) -> Any:
     upload = call.form["audio_file"]
     assert isinstance(upload, UploadFile)
+    upload.file.seek(0)  # another worker may have been sent it
     return upload.file
 
 

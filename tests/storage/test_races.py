@@ -10,6 +10,9 @@ from sqlalchemy import Connection, text
 from storage.accounts import Accounts, Taken, User
 from storage.credentials import Credentials
 from storage.database import Database, open_database
+from storage.talks import Talks
+
+PLANNED = "20261226_100900_k3v9x2m8q7w4f5h6t2r9"
 
 
 @pytest.fixture
@@ -46,6 +49,27 @@ async def test_a_key_from_a_mail_is_good_once(database: Database, other: Databas
             *(Credentials((database, other)[n % 2]).take_mail_key(key, "reset") for n in range(6))
         )
         assert sorted(taken, key=bool) == [*[None] * 5, (user.id, "ann@example.org")]
+
+
+async def test_a_planned_session_is_opened_by_one_of_many(database: Database, other: Database) -> None:
+    await Talks(database).create(PLANNED, None)
+    times = [f"2026-12-26T10:09:00.00{n}Z" for n in range(8)]
+
+    async def claims() -> list[bool]:
+        return await asyncio.gather(
+            *(Talks((database, other)[n % 2]).claim(PLANNED, time) for n, time in enumerate(times))
+        )
+
+    first = await claims()
+    assert sorted(first) == [*[False] * 7, True]
+    winner = times[first.index(True)]
+    loser = next(time for time in times if time != winner)
+    await Talks(other).unclaim(PLANNED, loser)  # who did not get it has nothing to give back
+    assert not any(await claims())
+    await Talks(other).unclaim(PLANNED, winner)
+    assert sum(await claims()) == 1
+    await Talks(database).change(PLANNED, started_at=None, ended_at=winner)
+    assert not any(await claims())  # nobody begins what is over
 
 
 async def test_a_reading_transaction_sees_one_state(database: Database, other: Database) -> None:
