@@ -52,6 +52,7 @@ from server.routes import (
     accounts,
     admin,
     agents,
+    appointments,
     connections,
     conversations,
     documentation,
@@ -243,6 +244,7 @@ def _parts(
         Administrators(config, accounts),
         Letters(config, accounts, credentials, outbox),
         provider,
+        Appointments(database),
     )
 
 
@@ -258,6 +260,7 @@ def _app(parts: Parts, place: Place) -> App:
         *oidc.routes(parts),
         *admin.routes(parts),
         *agents.routes(parts),
+        *appointments.routes(parts),
         *sessions.routes(parts),
         *connections.routes(parts),
         *rooms.routes(parts),

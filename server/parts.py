@@ -20,6 +20,7 @@ from server.plans import Plans
 from server.sessions import Sessions
 from storage.accounts import Accounts
 from storage.agents import Agents
+from storage.appointments import Appointments
 from storage.archive import Archive
 from storage.conversations import Conversations
 from storage.credentials import Credentials
@@ -55,6 +56,7 @@ class Parts:
     administrators: Administrators
     letters: Letters
     oidc: Provider | None
+    appointments: Appointments
 
     @property
     def secure(self) -> bool:

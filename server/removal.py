@@ -35,6 +35,7 @@ class Removal:
         may_be_last = self._parts.config.accounts.registration
         await self._parts.accounts.leave(user.id, may_be_last=may_be_last)
         await self._end(self._live([user.owner]), "the account was deleted")
+        await self._parts.appointments.forget(user.phone, user.id)
         await self._parts.talks.delete_of(user.owner)
         await self._parts.archive.delete_of(user.owner)
 

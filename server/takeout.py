@@ -1,7 +1,7 @@
 """Everything of a user's in one ZIP, made while it is being sent: at no time is more than a piece of one file
 in memory. Reading and packing happen in a thread of its own.
 
-    profile.json  agents.json  sessions.json  ledger.csv
+    profile.json  agents.json  sessions.json  appointments.json  ledger.csv
     conversations/{session_id}.json
     audio_files/{session_id}/*.mp3
 """
@@ -17,6 +17,7 @@ import zipfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -136,6 +137,14 @@ async def _tables(parts: Parts, user: User, profile: Mapping[str, Any]) -> Async
     yield "profile.json", _json(profile)
     yield "agents.json", _json(await _all(lambda offset: parts.agents.list(user.id, PAGE, offset)))
     yield "sessions.json", _json(await _all(lambda offset: parts.talks.list(user.owner, PAGE, offset)))
+
+    async def booked(offset: int) -> tuple[Rows, int]:
+        found, total = await parts.appointments.list(
+            PAGE, offset, phone=user.phone, user_id=user.id, status=None
+        )
+        return [asdict(one) for one in found], total
+
+    yield "appointments.json", _json(await _all(booked))
 
 
 async def _files(parts: Parts, session_id: str) -> list[tuple[str, Path, bool]]:

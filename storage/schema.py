@@ -292,7 +292,7 @@ appointments = Table(
     Column("date", String(10), nullable=False),  # of the business's own time zone, as is the time
     Column("time", String(5), nullable=False),
     Column("status", String(16), nullable=False, default="booked"),  # or cancelled
-    Column("user_id", String(32), ForeignKey(_user, ondelete="SET NULL")),  # who was logged in
+    Column("user_id", String(32)),  # who was logged in
     Column("session_id", String(64)),  # the talk it was booked in
     Column("created_at", String(32), nullable=False),
     Column("updated_at", String(32), nullable=False),

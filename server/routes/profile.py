@@ -3,11 +3,12 @@ and leaving."""
 
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, Field
+from pydantic import AfterValidator, AliasChoices, BaseModel, Field
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import BaseRoute
 
+from pipeline.slots import PHONE_DIGITS, read_phone
 from server import passwords
 from server.api import Body, Call, Endpoint
 from server.auth import GUEST_COOKIE, LOGIN_COOKIE
@@ -19,7 +20,6 @@ from server.takeout import takeout
 from storage.accounts import LastAdmin, Taken, User
 
 EXPORTS = Limit("exports of everything", "6 per hour")
-PHONE_DIGITS = 10
 MOST_PROMPT_CHARS = 32_000  # as on the voice socket
 
 Text = Annotated[str, Field(max_length=200)]
@@ -28,11 +28,10 @@ Speed = Annotated[float, Field(ge=0.5, le=2.0, allow_inf_nan=False)]
 
 def _phone(text: str) -> str:
     """A phone number as appointments know it: ten digits, however it was written."""
-    digits = text.translate(str.maketrans("", "", " -.()/\t"))
-    digits = digits.removeprefix("+1") if len(digits) == PHONE_DIGITS + 2 else digits
-    if not (len(digits) == PHONE_DIGITS and digits.isascii() and digits.isdigit()):
+    found = read_phone(text)
+    if found is None:
         raise ValueError(f"must be a phone number of {PHONE_DIGITS} digits")
-    return digits
+    return found
 
 
 def _language(text: str) -> str:
@@ -69,7 +68,7 @@ class ProfileChange(Body):
 
     display_name: Text | None = None
     username: Username | None = None
-    phone: Phone | None = None
+    phone: Phone | None = Field(None, validation_alias=AliasChoices("phone", "phone_number"))
     email: Email | None = None
     current_password: Password | None = Field(None, description="Needed to change the email")
 

@@ -7,7 +7,7 @@ them, comes last; each row has people and things of its own.
 import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import date, timedelta
 from typing import Any
 
 import httpx2
@@ -114,6 +114,22 @@ TABLE: dict[str, Row] = {
     "GET /agents/{agent_id}": Row(MINE, "/agents/{agent}"),
     "PUT /agents/{agent_id}": Row(MINE, "/agents/{agent}", json={"name": "B"}),
     "DELETE /agents/{agent_id}": Row(of("200", "204", rule=MINE), "/agents/{agent}"),
+    # appointments
+    "POST /api/appointments": Row(
+        of("200", "201", rule=TALKERS),
+        json={"phone_number": "5551234567", "date": "{workday}", "time": "10:00"},
+    ),
+    "GET /api/appointments": Row(USERS),
+    "GET /api/appointments/slots": Row(EVERYBODY, query={"date": "2030-01-07"}),
+    "GET /api/appointments/{appointment_id}": Row(
+        "401 401 401 401 404 200 200", "/api/appointments/{appointment}"
+    ),
+    "PATCH /api/appointments/{appointment_id}": Row(
+        "401 401 401 401 404 200 200", "/api/appointments/{appointment}", json={"date": "{workday}"}
+    ),
+    "DELETE /api/appointments/{appointment_id}": Row(
+        "401 401 401 401 404 204 204", "/api/appointments/{appointment}"
+    ),
     # sessions
     "POST /sessions/": Row(of("200", "201", rule=TALKERS), json={"mode": "text"}),
     "GET /sessions/": Row(TALKERS),
@@ -161,6 +177,11 @@ TABLE: dict[str, Row] = {
 }
 
 
+def workday(number: int) -> str:
+    """Another one for each number, far ahead."""
+    return (date(2100, 1, 4) + timedelta(7 * number)).isoformat()  # Mondays
+
+
 class Cast:
     """The people of one row, and the user's things."""
 
@@ -206,6 +227,12 @@ class Cast:
                 self.things["talk"] = await talk(self._app, "Hello.", user=user)
                 key, _ = await parts.credentials.share(user.id, self.things["talk"], timedelta(hours=1))
                 self.things["share"] = key
+            if "{appointment}" in wanted:
+                made = await parts.appointments.book(
+                    "5550000000", workday(self.number), "09:00", user_id=user.id
+                )
+                assert made is not None
+                self.things["appointment"] = made.id
             if "{live}" in wanted:
                 await me.post(f"/sessions/{row['id']}/start")
                 self.things["live"] = row["id"]
@@ -223,7 +250,7 @@ class Cast:
     def fill(self, value: Any, number: int) -> Any:
         """The value with the things' names in place of their placeholders."""
         if isinstance(value, str):
-            for name, thing in {**self.things, "n": str(number)}.items():
+            for name, thing in {**self.things, "n": str(number), "workday": workday(number)}.items():
                 value = value.replace(f"{{{name}}}", thing)
             return value
         if isinstance(value, Mapping):
