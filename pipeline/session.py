@@ -38,6 +38,7 @@ from pipeline.outbox import Event, Outbox
 from pipeline.reply import Voice
 from pipeline.setup import Engines, Restored, Rules, Setup
 from pipeline.speaking import Mouth, Speaking
+from pipeline.succession import HANDOVER, NUDGE, Succession, handed_over
 from pipeline.summary import Summarizer
 from pipeline.timeline import TimeLine
 from pipeline.toolbox import Toolbox
@@ -78,6 +79,9 @@ class Session:
         self._loop = asyncio.get_running_loop()
         self._engines, self._rules, self._wall = engines.suited(setup), rules, wall
         self._all_engines = engines
+        self.avatar_of: Callable[[str], str] = str
+        """What a client is told of an agent's wish for an avatar."""
+        self._succession = Succession()
         self._tasks: set[asyncio.Task[None]] = set()
         self._observers: set[Outbox] = set()
         self._kick: Callable[[], None] | None = None
@@ -234,13 +238,15 @@ class Session:
         self.setup.take(told)
         self.dialogue.system_prompt = self.setup.prompt
         if self.duplex is not None:
-            self.duplex.instruct(self.setup.prompt)
+            self.duplex.instruct(self._instructions())
         self.minutes.note("open", self._now(), told)
 
     def become(self, told: Mapping[str, Any]) -> None:
-        """Somebody else talks from the next reply on: an agent, as `Setup.take` has it."""
-        self.change(**told)
-        self._suit()
+        """Another agent talks, with what was said so far, once the reply that is being given is over: its
+        values in the names of `Setup`. Raises `Refused` with a sentence that the agent can say."""
+        self._succession.propose(told, self.setup, self.floor.turn)
+        if not self.floor.replying:
+            self._take_over()
 
     def visit(self) -> None:
         """Somebody uses the session over REST. Without a socket it now ends when it is idle, not lost."""
@@ -326,6 +332,18 @@ class Session:
         return self._rules.resume_s
 
     @property
+    def agent(self) -> Event:
+        """Who talks, as clients are told."""
+        setup = self.setup
+        return {
+            "id": setup.agent_id,
+            "name": setup.agent_name,
+            "voice": setup.voice,
+            "language": setup.language,
+            "avatar": self.avatar_of(setup.avatar),
+        }
+
+    @property
     def attached(self) -> bool:
         return self._kick is not None
 
@@ -403,8 +421,10 @@ class Session:
                 self.speaking.pump()
             case act.Interrupt():
                 self.speaking.interrupt(action)
+                self._take_over()
             case act.EndReply():
                 self.speaking.end(action.reply)
+                self._take_over()
             case act.Apologize():
                 self._apologize(action)
             case act.Expire():
@@ -541,6 +561,34 @@ class Session:
         if self.duplex is None:
             self.hearing.engine = engines.stt
 
+    def _take_over(self) -> None:
+        """Whoever the talk was handed over to talks from here on, and begins by itself."""
+        told = self._succession.take()
+        if told is None:
+            return
+        setup, old = self.setup, self.setup.agent_name
+        setup.become(told)
+        self.dialogue.system_prompt = setup.prompt
+        self.dialogue.note(handed_over(old, setup.agent_name))
+        self.hearing.language = setup.language
+        self._suit()
+        self.floor.retime(self._timing())
+        if self.duplex is not None:
+            self.duplex.renew(self._instructions())
+        self.minutes.note("open", self._now(), told)
+        self.minutes.sync()
+        self.emit({"type": "agent.changed", "agent": self.agent})
+        if self._ending is not None:
+            return
+        if setup.greeting:
+            self.say(setup.greeting, "welcome", self.floor.turn)
+        else:
+            self.speaking.go_on(self.floor.turn, HANDOVER, NUDGE)
+
+    def _instructions(self) -> str:
+        """All that the model is told, but what was said."""
+        return "\n\n".join(m.content for m in self.dialogue.prompt() if m.role == "system")
+
     def _timing(self) -> Timing:
         return replace(self._rules.timing, **self.setup.turn)
 
@@ -563,8 +611,9 @@ class Session:
         def setup() -> TalkSetup:
             history = tuple(m for m in self.dialogue.prompt() if m.role != "system")
             told = self.setup
-            prompt = self.dialogue.system_prompt
-            return TalkSetup(prompt, history, toolbox.specs, told.language, told.voice, is_spoken())
+            return TalkSetup(
+                self._instructions(), history, toolbox.specs, told.language, told.voice, is_spoken()
+            )
 
         def is_spoken() -> bool:
             return self._voice().rate_hz > 0

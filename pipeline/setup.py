@@ -90,6 +90,12 @@ class Setup:
         """What was chosen, as the journal's header keeps it and `start` names it."""
         return {key: getattr(self, attribute) for key, attribute in KEPT.items()}
 
+    def become(self, told: Mapping[str, Any]) -> None:
+        """Be another agent: what it says is not, is not (`take` keeps what it had)."""
+        for key, attribute in KEPT.items():
+            if key in told:
+                setattr(self, attribute, told[key])
+
     def take(self, told: Mapping[str, Any]) -> None:
         """Take up what was chosen: by an agent, by a client, or as an earlier server's journal says."""
         for key, attribute in KEPT.items():

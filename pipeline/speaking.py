@@ -88,6 +88,13 @@ class Speaking:
         self._mouth.run(self._floor().on_say(turn, text, self._mouth.now()))
         self._canned = ("", "")
 
+    def go_on(self, turn: int, kind: str, nudge: str) -> None:
+        """Let the agent say something by itself, if the floor is free. `nudge`: for a model that only speaks
+        when it is spoken to."""
+        self._canned = ("", kind)
+        self._mouth.run(self._floor().on_say(turn, nudge, self._mouth.now(), given=False))
+        self._canned = ("", "")
+
     def on_commit(self, commit: CommitTurn, heard_by: str) -> None:
         """A user turn is complete. `heard_by` is the recognizer, "" for what was typed."""
         self._clock = TurnClock(

@@ -36,6 +36,7 @@ from server.auth import Identity, Keys
 from server.config import Config
 from server.cors import shared
 from server.dictation import Errands
+from server.directory import Directory
 from server.forwarding import Forwarder
 from server.headers import SecurityHeaders
 from server.letters import Letters, is_development
@@ -151,7 +152,7 @@ async def running(config: Config, place: Place = ALONE) -> AsyncIterator[App]:
                 f"[storage] conversations_dir or audio_dir cannot be written: {error}"
             ) from error
         stack.push_async_callback(archive.aclose)
-        lent = ToolStorage(Appointments(database), Agents(database))
+        lent = ToolStorage(Appointments(database), Agents(database), _directory(config, database))
         engines, chains = await _engines(config, stack, lent)
         tariff = tariff_of(config.prices)
         limits = Limits(config.budget.session, config.budget.day, config.budget.when_spent)
@@ -199,6 +200,12 @@ async def running(config: Config, place: Place = ALONE) -> AsyncIterator[App]:
         following = asyncio.create_task(Removal(parts).follow())
         stack.push_async_callback(_stop, following)
         yield _app(parts, place)
+
+
+def _directory(config: Config, database: Database) -> Directory:
+    """Whom talks can be handed over to: what the tools of `[tools] handoff` ask."""
+    agents = Agents(database)
+    return Directory(Plans(_setup(config), Accounts(database), agents), agents, Talks(database))
 
 
 def _parts(

@@ -174,6 +174,7 @@ class Sessions:
         recorder = self._archive.open(session_id, header, lambda sentence: live[0].on_trouble(sentence))
         session = Session(session_id, setup, self._engines, self._rules, recorder, _wall, restored)
         live.append(session)
+        session.avatar_of = self.figures.name_for
         self.figures.follow(session_id, setup, session.outbox)
         session.on_end = self._forget
         self._live[session_id], self._owners[session_id] = session, owner

@@ -15,6 +15,7 @@ from types import ModuleType
 from pipeline import plugins
 from pipeline.contracts import Env, ParleyError, Tool
 from pipeline.tool import as_tools, tools_in
+from server.directory import Directory
 from server.sections import Config
 from storage.agents import Agents
 from storage.appointments import Appointments
@@ -26,6 +27,8 @@ class ToolStorage:
 
     appointments: Appointments
     agents: Agents
+    directory: Directory | None = None
+    """Whom a talk can be handed over to."""
 
 
 def build(config: Config, env: Env) -> dict[str, Tool]:

@@ -31,7 +31,7 @@ class AgentSide:
     """The automaton of the reply that has the floor. `Floor` decides when; this says what follows."""
 
     def __init__(self, timing: Timing) -> None:
-        self._timing = timing
+        self.timing = timing
         self.state = Reply.IDLE
         self.reply = 0
         """The reply that has the floor, when `replying`."""
@@ -62,7 +62,7 @@ class AgentSide:
         """The user is done, but the text is still owed. `more_s`: what a recording may take longer."""
         if self.state is not Reply.AWAITING_FINAL:
             self.state = Reply.AWAITING_FINAL
-            self.deadline = now + self._timing.final_timeout_ms / 1000 + more_s
+            self.deadline = now + self.timing.final_timeout_ms / 1000 + more_s
 
     def stop_waiting(self) -> None:
         """The text is there, or no longer wanted."""
@@ -171,4 +171,4 @@ class AgentSide:
                 self.playout.resume(now)
 
     def _be_patient(self, now: float) -> None:
-        self.deadline = now + self._timing.reply_timeout_ms / 1000
+        self.deadline = now + self.timing.reply_timeout_ms / 1000

@@ -112,6 +112,11 @@ class Dialogue:
             Message("tool", json.dumps(result, ensure_ascii=False), tool_call_id=call.id, name=call.name)
         )
 
+    def note(self, text: str) -> None:
+        """What the model is to know from here on, in place of the last such note."""
+        self._messages = [m for m in self._messages if m.role != "system"]
+        self._messages.append(Message("system", text))
+
     def restore(self, messages: Sequence[Mapping[str, Any]]) -> None:
         """Take up a stored conversation's messages (contract section 4) where it stopped."""
         for i, message in enumerate(messages):

@@ -60,18 +60,18 @@ class Endpointer:
 
     __slots__ = (
         "_blip",
-        "_start_ms",
         "end_frame",
         "frame",
         "onset_frame",
         "silence_ms",
         "speaking",
+        "start_ms",
         "started",
         "voiced_ms",
     )
 
     def __init__(self, start_ms: int) -> None:
-        self._start_ms = start_ms
+        self.start_ms = start_ms
         self.frame = 0
         """Frames seen so far."""
         self.started = False
@@ -142,7 +142,7 @@ class Endpointer:
         self.end_frame = self.frame
         if self.started:
             return Edge.NONE
-        if self.voiced_ms >= self._start_ms:
+        if self.voiced_ms >= self.start_ms:
             self.started = True
             return Edge.START
         return Edge.ONSET if self.voiced_ms == ONSET_MS else Edge.NONE

@@ -258,11 +258,17 @@ class Floor:
         commit = CommitTurn(self.turn, text, "typed", now, now, now, ms, ms, typed=True)
         return (*actions, commit, self._start_reply(self.turn, text, now))
 
-    def on_say(self, turn: int, text: str, now: float) -> Actions:
-        """Say a given text (the greeting, an apology) if nobody has the floor."""
+    def on_say(self, turn: int, text: str, now: float, *, given: bool = True) -> Actions:
+        """Say a given text (the greeting, an apology) if nobody has the floor. Not `given`: what the agent
+        thinks of by itself."""
         if self._agent.state is not Reply.IDLE or self._draft:
             return NOTHING
-        return (self._start_reply(turn, text, now, given=True),)
+        return (self._start_reply(turn, text, now, given=given),)
+
+    def retime(self, timing: Timing) -> None:
+        """Other points on the counters from now on."""
+        self.timing = self._agent.timing = timing
+        self._ears.start_ms = timing.start_ms
 
     def on_interrupt(self, now: float) -> Actions:
         """The client asks the agent to stop now."""

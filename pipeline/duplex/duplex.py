@@ -190,6 +190,17 @@ class Duplex:
         self._tell(tell)
         self._renew_if_old()
 
+    def renew(self, instructions: str) -> None:
+        """Somebody else talks: go on with another talk, for the voice and the tools cannot change within one,
+        as soon as nothing is lost with this one."""
+
+        def tell(talk: Talk) -> None:
+            talk.instruct(instructions)
+            self._is_stale = True
+
+        self._tell(tell)
+        self._renew_if_old()
+
     def close(self) -> None:
         """The session is over."""
         for stream in self._streams.values():
