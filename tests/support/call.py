@@ -185,6 +185,8 @@ async def open_call(
     tools: Mapping[str, Tool] | None = None,
     ears: TranscriberEngine | None = None,
     minds: Sequence[chain.Member[Any]] = (),
+    mouths: Sequence[chain.Member[Any]] = (),
+    tool_storage: Any = None,
     setup: Setup | None = None,
     rules: Rules | None = None,
     timing: Timing | None = None,
@@ -195,8 +197,8 @@ async def open_call(
 ) -> Call:
     """A session with scripted stages. `backups` names a second plug-in for a stage; `stt`, `llm` and `tts`
     are the first one's options. `ears` listens instead of the scripted recognizer, `minds` think instead
-    of the scripted responder. `talk` is one model for speech to speech, or the options of the scripted one;
-    it makes no guesses."""
+    of the scripted responder, `mouths` speak instead of the scripted voice. `talk` is one model for speech to
+    speech, or the options of the scripted one; it makes no guesses."""
     given = {"stt": stt or {}, "llm": llm or {}, "tts": tts or {}}
     chains: dict[str, Any] = {}
     for stage, options in given.items():
@@ -206,6 +208,8 @@ async def open_call(
         chains["stt"] = chain.Chain("stt", [chain.Member("ears", ears)])
     if minds:
         chains["llm"] = chain.Chain("llm", list(minds))
+    if mouths:
+        chains["tts"] = chain.Chain("tts", list(mouths))
     engines = Engines(
         LoudIsSpeech(),
         SttChain(chains["stt"], first_timeout_s),
@@ -216,6 +220,7 @@ async def open_call(
         2.0,
         talk=await _talk_chain(talk),
         talk_patience=Patience(first_timeout_s, stall_s),
+        tool_storage=tool_storage,
     )
     if talk is not None:
         timing = replace(timing or Timing(), speculate=False)
