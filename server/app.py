@@ -43,6 +43,7 @@ from server.letters import Letters, is_development
 from server.limits import Limiter
 from server.lobby import Lobby
 from server.mail import Outbox, Smtp, to_log
+from server.metrics import Metrics, WatchedArchive
 from server.oidc import Provider
 from server.parts import Parts
 from server.passwords import Hashes
@@ -53,6 +54,7 @@ from server.routes import (
     accounts,
     admin,
     agents,
+    analytics,
     appointments,
     connections,
     conversations,
@@ -77,6 +79,7 @@ from server.toolset import ToolStorage
 from server.workers import Place
 from storage.accounts import Accounts
 from storage.agents import Agents
+from storage.analytics import Analytics
 from storage.appointments import Appointments
 from storage.archive import Archive
 from storage.conversations import Conversations
@@ -159,16 +162,20 @@ async def running(config: Config, place: Place = ALONE) -> AsyncIterator[App]:
         budget = Budget(limits, can_downgrade=_mark_free(chains, tariff))
         rules = _rules(config, tariff, budget)
         names = {stage: next(c.in_order()).name for stage, c in chains.items()}
+        metrics = Metrics(engines.tools)
         sessions = Sessions(
             engines,
             rules,
-            archive,
+            WatchedArchive(archive, metrics),
             _setup(config),
             config.server.max_sessions,
             lambda: new_session_id(datetime.now(UTC)),
             {**names, "vad": config.vad.plugin, "turn": config.turn.plugin},
         )
         sessions.figures = await _figures(config, stack)
+        _tell(metrics, sessions)
+        lagging = asyncio.create_task(metrics.follow_loop())
+        stack.push_async_callback(_stop, lagging)
         stack.push_async_callback(sessions.drain)
         await _recover(config, archive, sessions)
         if limits.day:
@@ -180,7 +187,7 @@ async def running(config: Config, place: Place = ALONE) -> AsyncIterator[App]:
         stack.callback(hashes.close)
         await hashes.warm()
         keys = Keys(secret, place.index)
-        errands = Errands(engines, rules, Usage(database))
+        errands = Errands(engines, rules, Usage(database), metrics.request)
         if (outbox := _outbox(config)) is not None:
             stack.push_async_callback(outbox.aclose)
         parts = _parts(
@@ -195,6 +202,7 @@ async def running(config: Config, place: Place = ALONE) -> AsyncIterator[App]:
             errands,
             outbox,
             await _provider(config),
+            metrics,
         )
         await parts.administrators.settle_all()
         following = asyncio.create_task(Removal(parts).follow())
@@ -220,6 +228,7 @@ def _parts(
     errands: Errands,
     outbox: Outbox | None,
     provider: Provider | None,
+    metrics: Metrics,
 ) -> Parts:
     accounts, credentials, limiter = Accounts(database), Credentials(database), Limiter()
     agents, talks, kept = Agents(database), Talks(database), Conversations(database)
@@ -252,16 +261,19 @@ def _parts(
         Letters(config, accounts, credentials, outbox),
         provider,
         Appointments(database),
+        Analytics(database),
+        metrics,
     )
 
 
 def _app(parts: Parts, place: Place) -> App:
     config = parts.config
-    if place.count > 1:
-        parts.gate.elsewhere = Forwarder(place, parts.sessions).answer
+    forwarder = Forwarder(place, parts.sessions) if place.count > 1 else None
+    if forwarder is not None:
+        parts.gate.elsewhere = forwarder.answer
     routes: list[BaseRoute] = [
         *pages.routes(parts),  # first: a shared link shows browsers a page, and all others what it holds
-        *operations.routes(parts, version("parley")),
+        *operations.routes(parts, version("parley"), forwarder),
         *accounts.routes(parts),
         *verification.routes(parts),
         *oidc.routes(parts),
@@ -276,6 +288,7 @@ def _app(parts: Parts, place: Place) -> App:
         *profile.routes(parts),
         *keys.routes(parts),
         *history.routes(parts),
+        *analytics.routes(parts),
         *shares.routes(parts),
         *documentation.routes(parts),
     ]
@@ -350,6 +363,20 @@ async def _figures(config: Config, stack: AsyncExitStack) -> Figures:
     figures = Figures(avatar.plugin, engine, avatar.timeout_ms / 1000)
     stack.push_async_callback(figures.aclose)
     return figures
+
+
+def _tell(metrics: Metrics, sessions: Sessions) -> None:
+    """What is known without being counted."""
+    metrics.tell("parley_sessions", "Talks that go on.", lambda: len(sessions))
+    metrics.tell(
+        "parley_sessions_attached",
+        "Those of them whose client is connected.",
+        lambda: sum(session.attached for session in sessions),
+    )
+    metrics.tell(
+        "parley_session_tasks", "Tasks that belong to talks.", lambda: sum(s.task_count for s in sessions)
+    )
+    metrics.tell("parley_sessions_opened", "Talks opened.", lambda: sessions.opened, counter=True)
 
 
 def _rules(config: Config, tariff: Tariff, budget: Budget) -> Rules:

@@ -3,7 +3,7 @@ deadlines, and on a bill of their own."""
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -50,8 +50,11 @@ class Errand:
 class Errands:
     """Does work that belongs to no talk, and writes down what it cost."""
 
-    def __init__(self, engines: Engines, rules: Rules, usage: Usage) -> None:
-        self._engines, self._rules, self._usage = engines, rules, usage
+    def __init__(
+        self, engines: Engines, rules: Rules, usage: Usage, count: Callable[[Mapping[str, Any]], None]
+    ) -> None:
+        """`count` is told each line of the bills."""
+        self._engines, self._rules, self._usage, self._count = engines, rules, usage, count
         self._running = 0
 
     def begin(self) -> Errand:
@@ -72,6 +75,8 @@ class Errands:
         rules = self._rules
         bill = Bill(rules.tariff, rules.budget, _wall, lambda line, _now: lines.append(line))
         bill.charge(errand.requests, 0, 0.0)
+        for line in lines:
+            self._count(line)
         try:
             await self._usage.add_errands(lines, user_id)
         except SQLAlchemyError as error:

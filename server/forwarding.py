@@ -25,6 +25,8 @@ log = logging.getLogger(__name__)
 NOT_MINE = 421
 ANSWER_S = 90.0
 """Longer than any handler waits for a reply."""
+SOON_S = 3.0
+"""For what is answered at once: a worker that takes longer has more trouble than this question."""
 
 
 class Forwarder:
@@ -46,7 +48,18 @@ class Forwarder:
                 return found
         return None
 
-    async def _ask(self, index: int, call: Call) -> Response | None:
+    async def others(self, call: Call) -> dict[int, Response | None]:
+        """What every other worker answers to the same request; None of one that does not."""
+        indexes = [*self._place.others(self._place.index)]
+        answers = await asyncio.gather(*(self._ask(index, call, SOON_S) for index in indexes))
+        return dict(zip(indexes, answers, strict=True))
+
+    @property
+    def index(self) -> int:
+        """Which worker this is."""
+        return self._place.index
+
+    async def _ask(self, index: int, call: Call, answer_s: float = ANSWER_S) -> Response | None:
         try:
             async with asyncio.timeout(CONNECT_S):
                 reader, writer = await asyncio.open_unix_connection(self._place.path(index))
@@ -54,7 +67,7 @@ class Forwarder:
             log.warning("worker %d cannot be reached: %s", index, error)
             return None
         try:
-            async with asyncio.timeout(ANSWER_S):
+            async with asyncio.timeout(answer_s):
                 return await _exchange(reader, writer, call)
         except (OSError, TimeoutError, h11.RemoteProtocolError) as error:
             log.warning("worker %d did not answer: %s", index, error)

@@ -14,12 +14,14 @@ from server.dictation import Errands
 from server.letters import Letters
 from server.limits import Limiter
 from server.lobby import Lobby
+from server.metrics import Metrics
 from server.oidc import Provider
 from server.passwords import Hashes
 from server.plans import Plans
 from server.sessions import Sessions
 from storage.accounts import Accounts
 from storage.agents import Agents
+from storage.analytics import Analytics
 from storage.appointments import Appointments
 from storage.archive import Archive
 from storage.conversations import Conversations
@@ -57,6 +59,8 @@ class Parts:
     letters: Letters
     oidc: Provider | None
     appointments: Appointments
+    analytics: Analytics
+    metrics: Metrics
 
     @property
     def secure(self) -> bool:
