@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from pipeline.contracts import Env, Prompt, ToolCall, Usage
+from pipeline.llm.rules_appointments import at_the_desk
+from pipeline.llm.rules_handoff import pass_on
 from pipeline.llm.rules_intents import TABLE, Answer, Intent, calculate, choose, from_tool, unclear
 from pipeline.llm.rules_talk import Talk
 
@@ -55,10 +57,18 @@ class RulesResponder:
     def answer(self, prompt: Prompt) -> Answer:
         """The whole answer at once."""
         talk = Talk(prompt, self._now)
+        if (handed := pass_on(talk)) is not None:
+            return handed
+        if (answer := at_the_desk(talk, _from_tool)) is not None:
+            return answer
         if talk.answers:
-            return from_tool(talk, talk.answers[-1])
+            return _from_tool(talk)
         # A sum is told by its numbers, so it goes before what merely sounds like a question.
         return calculate(talk) or choose(talk, self._table) or unclear(talk)
+
+
+def _from_tool(talk: Talk) -> Answer:
+    return from_tool(talk, talk.answers[-1])
 
 
 def create(options: Options, env: Env) -> RulesResponder:  # noqa: ARG001  (needs neither)

@@ -48,9 +48,11 @@ ENGLISH = Wording(
         ),
         "view": (
             "what|which|show|list|see|check|view|read|tell|know my appointment|appointments|bookings",
-            "when|what time|day is|are my appointment|appointments|booking|next",
+            "when is|are|was my appointment|appointments|booking|next",
+            "what time|day is|are my appointment|appointments|booking",
             "do|did i have an|any|appointment|appointments|booked",
             "what have|did i booked|book",
+            "what|which appointments|appointment|bookings|booking do|have|are i|my|there",
             "look up|at my appointment|appointments|bookings",
             "^my appointment|appointments",
             "my appointments",
@@ -67,7 +69,9 @@ ENGLISH = Wording(
             "free|available|open times|slots|appointments",
             "what do|have you have|got on|for|free|available|tomorrow",
             "what|how about on|tomorrow|monday|tuesday|wednesday|thursday|friday",
-            "what else is free|available",
+            "what|what's free|available|open on|tomorrow|left",
+            "have you anything|something|any|got",
+            "which|what times|slots do|have|are|can",
         ),
         "book": (
             "book|make|schedule|reserve|arrange|set|get|have|take|need|want|like|new appointment|booking",

@@ -18,16 +18,20 @@ MOST_WORDS = 40
 LOOK_BACK = 100  # messages of the user's in which a name is looked for
 
 _PERSONA = re.compile(r"\b(?:[Yy]ou are|[Yy]our name is|[Yy]ou're|[Ee]res|[Tt]e llamas)\s+([A-Z]\w+)")
-_NAMED = re.compile(
-    r"\b(?:my name is|my name's|call me|i am called|i'm called|me llamo|mi nombre es|llámame)\s+"
-    r"([^\W\d_]+(?:[-'][^\W\d_]+)*)",
-    re.IGNORECASE,
-)
+_LED_IN = r"\b(?:my name is|my name's|call me|i am called|i'm called|me llamo|mi nombre es|llámame)\s+"
+_NAMED = re.compile(_LED_IN + r"([^\W\d_]+(?:[-'][^\W\d_]+)*)", re.IGNORECASE)
+_NAME = re.compile(_LED_IN + "(.+)", re.IGNORECASE)
 # What follows "call me" or a misheard "my name is" without being a name.
 NOT_NAMES = frozenset(
     words_of("a an the not is in on at when if later back what so uh um please tomorrow today and but")
     + words_of("de en el la no que y")
 )
+
+
+def name_led_in(text: str) -> str:
+    """What follows "my name is"."""
+    found = _NAME.search(text.replace("’", "'"))
+    return str(found[1]) if found else ""
 
 
 @dataclass(frozen=True)
