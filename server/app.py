@@ -11,7 +11,7 @@ import secrets
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import Any
 
@@ -50,6 +50,7 @@ from server.passwords import Hashes
 from server.plans import Plans
 from server.prices import tariff as tariff_of
 from server.removal import Removal
+from server.retention import keep_purging
 from server.routes import (
     accounts,
     admin,
@@ -71,7 +72,6 @@ from server.routes import (
     speech,
     verification,
 )
-from server.routes.answers import problem
 from server.routes.oidc import CALLBACK
 from server.sessions import Sessions
 from server.sockets import Sockets
@@ -89,12 +89,10 @@ from storage.ids import new_session_id
 from storage.overview import Overview
 from storage.settings import Settings
 from storage.talks import Talks
-from storage.times import iso
 from storage.usage import Usage
 
 log = logging.getLogger(__name__)
 
-PURGE_EVERY_S = 600.0
 SPENDING_EVERY_S = 30.0
 """How often a worker looks what the others have spent."""
 ALONE = Place()
@@ -181,7 +179,7 @@ async def running(config: Config, place: Place = ALONE) -> AsyncIterator[App]:
         if limits.day:
             following = asyncio.create_task(_follow_spending(budget, Usage(database)))
             stack.push_async_callback(_stop, following)
-        purging = asyncio.create_task(_purge_forever(config, archive, Talks(database)))
+        purging = asyncio.create_task(keep_purging(config, archive, Talks(database)))
         stack.push_async_callback(_stop, purging)
         hashes = Hashes()
         stack.callback(hashes.close)
@@ -294,7 +292,7 @@ def _app(parts: Parts, place: Place) -> App:
     ]
     http = SecurityHeaders(
         shared(
-            Starlette(routes=routes, exception_handlers={HTTPException: problem}),
+            Starlette(routes=routes, exception_handlers={HTTPException: pages.on_error(parts)}),
             config.server.allowed_origins,
         ),
         secure=parts.secure,
@@ -458,22 +456,6 @@ async def _recover(config: Config, archive: Archive, sessions: Sessions) -> None
             await archive.finish(left.session_id)
         else:
             log.info("session %s can be resumed until %s", left.session_id, left.expires_at)
-
-
-async def _purge_forever(config: Config, archive: Archive, talks: Talks) -> None:
-    """Delete what is older than it may be."""
-    while True:
-        now = datetime.now(UTC)
-        await talks.settle()
-        if config.storage.retention_days:
-            before = now - timedelta(days=config.storage.retention_days)
-            await archive.purge(before)
-            await talks.purge(iso(before), guests_only=False)
-        if config.accounts.guest_retention_h:
-            before = now - timedelta(hours=config.accounts.guest_retention_h)
-            await archive.purge(before, guests_only=True)
-            await talks.purge(iso(before), guests_only=True)
-        await asyncio.sleep(PURGE_EVERY_S)
 
 
 async def _stop(task: "asyncio.Task[None]") -> None:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import and_, delete, func, or_, select, update
+from sqlalchemy import and_, delete, func, select, update
 
 from storage.database import Database
 from storage.schema import conversations, sessions
@@ -128,11 +128,21 @@ class Talks:
             await connection.execute(statement.values(is_active=False, ended_at=over))
 
     async def purge(self, before: str, *, guests_only: bool) -> None:
-        """Forget the sessions that were made before an ISO time and are not going on."""
-        where = [sessions.c.created_at < before]
-        where.append(or_(sessions.c.ended_at.is_not(None), sessions.c.started_at.is_(None)))
+        """Forget the sessions that were made before an ISO time, were opened and are not going on."""
+        where = [sessions.c.created_at < before, sessions.c.started_at.is_not(None)]
+        where.append(sessions.c.ended_at.is_not(None))
         if guests_only:
             where.append(sessions.c.user_id.is_(None))
+        async with self._database.write() as connection:
+            await connection.execute(delete(sessions).where(*where))
+
+    async def purge_unopened(self, before: str, *, guests: bool, rooms_only: bool) -> None:
+        """Forget the guests' or the users' sessions that were made before an ISO time and that nobody has
+        come to; `rooms_only`: those that were made by asking for a room's token."""
+        whose = sessions.c.user_id.is_(None) if guests else sessions.c.user_id.is_not(None)
+        where = [sessions.c.created_at < before, sessions.c.started_at.is_(None), whose]
+        if rooms_only:
+            where.append(sessions.c.participant.is_not(None))
         async with self._database.write() as connection:
             await connection.execute(delete(sessions).where(*where))
 

@@ -1,5 +1,6 @@
 """What routes have in common: JSON errors, list limits."""
 
+from http import HTTPStatus
 from typing import Any
 
 from pydantic import BaseModel, Field
@@ -9,6 +10,11 @@ from starlette.responses import JSONResponse, Response
 
 MOST_ITEMS = 100
 FEW_ITEMS = 20
+_NO_ROUTE = {
+    HTTPStatus.NOT_FOUND.phrase: "There is nothing at {path}.",
+    HTTPStatus.METHOD_NOT_ALLOWED.phrase: "{method} does nothing at {path}.",
+}
+"""What Starlette says by itself, as sentences."""
 
 
 class Paging(BaseModel):
@@ -24,10 +30,17 @@ class Problem(BaseModel):
     detail: str
 
 
-def problem(_request: Request, error: Exception) -> Response:
+def problem(request: Request, error: Exception) -> Response:
     """Every HTTP error as `{"detail": "…"}`."""
     assert isinstance(error, HTTPException)
-    return JSONResponse({"detail": error.detail}, error.status_code, headers=error.headers)
+    detail = _NO_ROUTE.get(error.detail, error.detail)
+    detail = detail.format(method=request.method, path=request.url.path) if detail != error.detail else detail
+    return JSONResponse({"detail": detail}, error.status_code, headers=error.headers)
+
+
+def is_no_route(error: HTTPException) -> bool:
+    """No route has that address, rather than a route nothing to show."""
+    return error.detail == HTTPStatus.NOT_FOUND.phrase
 
 
 def not_found(what: str = "There is nothing here.") -> HTTPException:

@@ -13,13 +13,15 @@ from starlette.routing import BaseRoute, Match, Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 
-from server.api import Call, Endpoint
+from server.api import SAFE, Call, Endpoint
 from server.auth import GUEST_COOKIE, GUEST_COOKIE_S, header
 from server.pages.render import Renderer
 from server.pages.words import STATIC
 from server.parts import Parts
 from server.routes.accounts import Doors
+from server.routes.answers import is_no_route, problem
 from server.routes.history import History
+from storage.accounts import User
 
 Handler = Callable[[Call], Awaitable[Response]]
 
@@ -49,6 +51,20 @@ def routes(parts: Parts) -> list[BaseRoute]:
         Route("/favicon.ico", icon),
         Mount("/static", _Static(directory=STATIC)),
     ]
+
+
+def on_error(parts: Parts) -> Callable[[Request, Exception], Awaitable[Response]]:
+    """Answers errors: with JSON, but whoever follows a wrong link in a browser gets a page."""
+    pages = _Pages(parts)
+
+    async def answer(request: Request, error: Exception) -> Response:
+        assert isinstance(error, HTTPException)
+        by_browser = request.method in SAFE and "text/html" in request.headers.get("accept", "")
+        if by_browser and is_no_route(error):
+            return pages.missing(request, (await parts.identity.of(request.scope)).user)
+        return problem(request, error)
+
+    return answer
 
 
 class _Page(Route):
@@ -100,8 +116,12 @@ class _Pages:
     def _page(self, name: str, call: Call, **more: Any) -> Response:
         return self._render.page(name, call.request, call.who.user, **more)
 
+    def missing(self, request: Request, user: User | None) -> Response:
+        """There is nothing here."""
+        return self._render.page("missing", request, user, status=404)
+
     def _missing(self, call: Call) -> Response:
-        return self._page("missing", call, status=404)
+        return self.missing(call.request, call.who.user)
 
     async def _talk(self, call: Call) -> Response:
         agent = None

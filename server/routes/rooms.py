@@ -13,11 +13,12 @@ from server.api import Body, Call, Endpoint, unauthorized
 from server.limits import Limit
 from server.lobby import Unknown
 from server.parts import Parts
+from server.retention import TOKEN
 from server.routes.answers import not_found
 from storage.ids import valid_session_id
 from storage.times import iso
 
-TOKEN_S = 3600
+TOKEN_S = int(TOKEN.total_seconds())
 """How long a token opens a session that nobody has come to yet."""
 TOKENS = Limit("room tokens", "60 per minute")
 NO_ROOM = "There is no such room."
@@ -134,8 +135,10 @@ class _Routes:
         return self._answer(call, row, identity, name)
 
     async def _is_open(self, row: Any) -> bool:
-        """Nobody has come to it yet, or it is going on, here or at another worker."""
-        if not row["started_at"] or self._parts.sessions.get(row["id"]) is not None:
+        """Nobody has come to it yet, but may, or it is going on, here or at another worker."""
+        if not row["started_at"]:  # an older one is forgotten before a new token for it would be dead
+            return bool(row["created_at"] > iso(datetime.now(UTC) - TOKEN))
+        if self._parts.sessions.get(row["id"]) is not None:
             return True
         talk = await self._parts.conversations.get(row["id"])
         return talk is not None and talk["end_time"] is None

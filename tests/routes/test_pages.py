@@ -211,3 +211,20 @@ def test_every_reason_that_a_login_elsewhere_may_give_has_words() -> None:
     source = inspect.getsource(oidc)
     said = set(re.findall(r'(?:Refused|_back)\("(\w+)"\)', source))
     assert said == set(REASONS)
+
+
+async def test_where_nothing_is_programs_get_a_sentence_and_browsers_a_page(client: Client) -> None:
+    program, browser = client(), await signed_up(client)
+    for path in ("/nothing/there", "/api/nothing", "/static/nothing.js"):
+        answer = await program.get(path)
+        assert (answer.status_code, answer.json()) == (404, {"detail": f"There is nothing at {path}."})
+    answer = await program.post("/health", headers={"Accept": "text/html"})
+    assert (answer.status_code, answer.json()) == (405, {"detail": "POST does nothing at /health."})
+    for language, words in (("en", "Nothing here"), ("es", "Aquí no hay nada")):
+        answer = await browser.get(
+            "/nothing/<script>", headers={"Accept": "text/html,*/*", "Accept-Language": language}
+        )
+        assert (answer.status_code, answer.headers["content-type"]) == (404, "text/html; charset=utf-8")
+        assert words in answer.text
+        assert "<script>" not in answer.text.replace("<script type", "")
+    assert (await browser.head("/nothing", headers={"Accept": "text/html"})).content == b""

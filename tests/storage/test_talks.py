@@ -58,8 +58,9 @@ async def test_old_sessions_are_forgotten_but_not_those_that_go_on(
     database: Database, guests_only: bool
 ) -> None:
     talks = Talks(database)
-    await talks.create(GUESTS, "guest:1", created_at=BEGAN)
-    await talks.create(USERS, "user:1", user_id="1", created_at=BEGAN)
+    over = {"created_at": BEGAN, "started_at": BEGAN, "ended_at": BEGAN}
+    await talks.create(GUESTS, "guest:1", **over)
+    await talks.create(USERS, "user:1", user_id="1", **over)
     await talks.create(ENDED, None, created_at=BEGAN, started_at=BEGAN)  # goes on
     await talks.purge(BEGAN, guests_only=guests_only)
     assert (await talks.list(None))[1] == 3
