@@ -71,11 +71,13 @@ from server.routes import (
     shares,
     speech,
     verification,
+    webhooks,
 )
 from server.routes.oidc import CALLBACK
 from server.sessions import Sessions
 from server.sockets import Sockets
 from server.toolset import ToolStorage
+from server.webhooks import Courier, courier_for
 from server.workers import Place
 from storage.accounts import Accounts
 from storage.agents import Agents
@@ -136,6 +138,9 @@ async def running(config: Config, place: Place = ALONE) -> AsyncIterator[App]:
             why = str(error).partition("\n")[0]
             raise ParleyError(f"[storage] url: the database cannot be opened: {why}") from error
         stack.push_async_callback(database.aclose)
+        courier = courier_for(config, database)
+        courier.start()
+        stack.push_async_callback(courier.aclose)
         secret = config.keys.get("PARLEY_SECRET_KEY") or await Settings(database).get_or_create(
             "secret_key", lambda: secrets.token_urlsafe(32)
         )
@@ -145,6 +150,7 @@ async def running(config: Config, place: Place = ALONE) -> AsyncIterator[App]:
             database,
             journal_enabled=config.journal.enabled,
             summarize=gist.as_kept,
+            outbox=courier.deliveries,
         )
         try:
             await archive.start()
@@ -200,6 +206,7 @@ async def running(config: Config, place: Place = ALONE) -> AsyncIterator[App]:
             errands,
             outbox,
             await _provider(config),
+            courier,
             metrics,
         )
         await parts.administrators.settle_all()
@@ -226,6 +233,7 @@ def _parts(
     errands: Errands,
     outbox: Outbox | None,
     provider: Provider | None,
+    courier: Courier,
     metrics: Metrics,
 ) -> Parts:
     accounts, credentials, limiter = Accounts(database), Credentials(database), Limiter()
@@ -261,6 +269,7 @@ def _parts(
         Appointments(database),
         Analytics(database),
         metrics,
+        courier,
     )
 
 
@@ -276,6 +285,7 @@ def _app(parts: Parts, place: Place) -> App:
         *verification.routes(parts),
         *oidc.routes(parts),
         *admin.routes(parts),
+        *webhooks.routes(parts),
         *agents.routes(parts),
         *appointments.routes(parts),
         *sessions.routes(parts),

@@ -22,6 +22,7 @@ from pipeline import plugins
 from pipeline.contracts import Env, Failure, MissingKey, ParleyError, Probing, ProviderError
 from server.sections import Config
 from server.terminal import Terminal
+from server.webhooks import targets
 
 WARM_TIMEOUT_S = 60.0  # a model on a slow disk; a vendor that does not answer must not hold us longer
 PROBE_TIMEOUT_S = 10.0
@@ -66,6 +67,7 @@ async def check(config: Config, terminal: Terminal) -> bool:
     for name in config.tools.enabled:
         await _check_chain(report, config, "tools", (name,), config.tools)
     await _check_servers(report, config)
+    _check_webhooks(report, config)
     _check_folder(report, "talks", config.path(config.storage.conversations_dir))
     _check_folder(report, "sound", config.path(config.storage.audio_dir))
     await _check_database(report, config)
@@ -110,6 +112,15 @@ async def _check_servers(report: Report, config: Config) -> None:
             report.error("mcp", name, f"cannot be used: {finding.problem}")
         else:
             report.note("mcp", name, f"cannot be used now: {finding.problem}")
+
+
+def _check_webhooks(report: Report, config: Config) -> None:
+    """Who would be told what, and whether there is a secret to sign it with. Nobody is told anything."""
+    try:
+        for target in targets(config):
+            report.ready("webhooks", target.name, f"ready: {target.host} is told {', '.join(target.events)}")
+    except ParleyError as error:
+        report.error("webhooks", "", str(error))
 
 
 @dataclass(frozen=True, slots=True)

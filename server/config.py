@@ -28,7 +28,8 @@ from server.environment import (
     refuse_commas,
     settings_in,
 )
-from server.sections import Config, Options, Range, Stage, StreamingStage, TokenPrice
+from server.sections import Config, Options, Range, Receiver, Stage, StreamingStage, TokenPrice
+from storage.happenings import TYPES
 
 __all__ = ["Config", "ConfigError", "Options", "Stage", "StreamingStage", "load"]
 
@@ -91,6 +92,7 @@ class _Reader:
         self.said: dict[tuple[str, str], Any] = {}
         self.where: dict[tuple[str, str], str] = {}
         self.options: dict[str, dict[str, dict[str, Any]]] = {kind: {} for kind in PLUGIN_SECTIONS}
+        self.receivers: dict[str, dict[str, Any]] = {}
 
     # the file
 
@@ -110,6 +112,10 @@ class _Reader:
         hints = hints_of(section)
         if key in hints:
             self._say(where, section, key, value, hints[key])
+        elif section == "webhooks" and isinstance(value, Mapping):
+            for option, setting in value.items():
+                self._take_receiver(self.source, key, option, setting)
+            self.receivers.setdefault(key, {})
         elif (section, key) == ("tools", MCP) and isinstance(value, Mapping):
             for name, table in value.items():
                 self._take_server(name, table)
@@ -127,6 +133,16 @@ class _Reader:
                 if key in hints_of(other):
                     return f"it belongs in [{other}]"
         return _meant(key, tuple(hints_of(section)))
+
+    def _take_receiver(self, source: str, name: str, key: str, value: Any) -> None:
+        """A key of `[webhooks.NAME]`."""
+        section = f"webhooks.{name}"
+        _refuse_secret(source, key, section)
+        hints = typing.get_type_hints(Receiver, include_extras=True)
+        if key not in hints:
+            raise ConfigError(f"{source}: [{section}] {key} is not a key; {_meant(key, tuple(hints))}")
+        value = _convert(f"{source}: [{section}] {key}", value, hints[key])
+        self.receivers.setdefault(name, {})[key] = value
 
     def _take_server(self, name: str, table: Any) -> None:
         """One MCP server: `[tools.mcp.NAME]`."""
@@ -166,6 +182,10 @@ class _Reader:
                 raise ConfigError(f"{name}: there is no section {section!r}; {_meant(section, SECTIONS)}")
             if len(rest) == 1:
                 self._take_variable(name, section, rest[0], text)
+            elif len(rest) == 2 and section == "webhooks":
+                hint = typing.get_type_hints(Receiver, include_extras=True).get(rest[1], str)
+                known = {n.replace("-", "_").lower(): n for n in self.receivers}
+                self._take_receiver(name, known.get(rest[0], rest[0]), rest[1], parse(name, text, hint))
             elif len(rest) == 3 and (section, rest[0]) == ("tools", MCP):
                 self._take_server_option(name, rest[1], rest[2], text)
             elif len(rest) == 2 and section in PLUGIN_SECTIONS and (section, rest[0]) != ("tools", MCP):
@@ -231,7 +251,8 @@ class _Reader:
 def hints_of(section: str) -> dict[str, Any]:
     """The keys of a section and their types."""
     cls = typing.get_type_hints(Config)[section]
-    return {k: t for k, t in typing.get_type_hints(cls, include_extras=True).items() if k != "options"}
+    hints = typing.get_type_hints(cls, include_extras=True)
+    return {key: hint for key, hint in hints.items() if key not in ("options", "receivers")}
 
 
 def _option_hints(where: str, kind: str, name: str) -> dict[str, Any]:
@@ -298,6 +319,8 @@ def _settle(reader: _Reader, base: Config) -> Config:
         changes = {key: value for (owner, key), value in reader.said.items() if owner == section}
         if section in PLUGIN_SECTIONS:
             changes["options"] = reader.options[section]
+        if section == "webhooks":
+            changes["receivers"] = {name: Receiver(**told) for name, told in reader.receivers.items()}
         parts[section] = replace(getattr(base, section), **changes)
     config = replace(base, **parts)
     for where, problem in _problems(config, reader):
@@ -333,6 +356,7 @@ def _problems(config: Config, reader: _Reader) -> Iterator[tuple[str, str]]:
         where = reader.where.get(("storage", "url"), "[storage] url")
         yield where, 'must be a database URL, such as "sqlite+aiosqlite:///parley.db"'
     yield from _mail_problems(config, at)
+    yield from _webhook_problems(config, at)
     for key in ("conversations_dir", "audio_dir"):
         if not getattr(config.storage, key):
             yield at("storage", key), "must be the path of a folder"
@@ -363,6 +387,24 @@ def _mail_problems(config: Config, at: Callable[[str, str], str]) -> Iterator[tu
     for key, used in (("[mail] smtp_url", mail.smtp_url), ("[oidc] issuer", oidc.issuer)):
         if used and not config.server.public_url:
             yield at("server", "public_url"), f"must be set for {key}: links lead there"
+
+
+def _webhook_problems(config: Config, at: Callable[[str, str], str]) -> Iterator[tuple[str, str]]:
+    webhooks = config.webhooks
+    told = [("[webhooks] urls", at("webhooks", "events"), url, webhooks.events) for url in webhooks.urls] + [
+        (f"[webhooks.{name}] url", f"[webhooks.{name}] events", one.url, one.events or ())
+        for name, one in webhooks.receivers.items()
+    ]
+    for where, at_events, url, events in told:
+        if not re.match(r"https?://", url) or not _has_host(url):
+            # An address may itself be a secret: it is not shown.
+            yield f"{config.source}: {where}", 'must be a URL, such as "https://example.org/hook"'
+        for event in events:
+            if event not in TYPES:
+                yield at_events, f"names {event!r}, which never happens; {_meant(event, TYPES)}"
+    for name in webhooks.receivers:
+        if not re.fullmatch(r"[A-Za-z0-9_-]{1,64}", name):
+            yield f"{config.source}: [webhooks.{name}]", "is a name of at most 64 letters, digits, _ and -"
 
 
 def _is_issuer(url: str) -> bool:

@@ -19,6 +19,7 @@ from server.oidc import Provider
 from server.passwords import Hashes
 from server.plans import Plans
 from server.sessions import Sessions
+from server.webhooks import Courier
 from storage.accounts import Accounts
 from storage.agents import Agents
 from storage.analytics import Analytics
@@ -61,6 +62,7 @@ class Parts:
     appointments: Appointments
     analytics: Analytics
     metrics: Metrics
+    courier: Courier
 
     @property
     def secure(self) -> bool:

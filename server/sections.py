@@ -196,6 +196,30 @@ class Mail:
 
 
 @dataclass(frozen=True, slots=True)
+class Receiver:
+    """One of those who are told, `[webhooks.NAME]`; what it leaves out is as `[webhooks]` says."""
+
+    url: str = ""
+    events: tuple[str, ...] | None = None
+    secret_variable: str = ""
+    timeout_ms: Timeout = 0
+    tries: Annotated[int, Range(1, 100)] = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Webhooks:
+    """Other servers that are told what happens, signed with a secret from the environment."""
+
+    urls: tuple[str, ...] = ()
+    events: tuple[str, ...] = ("session.ended", "tool.ran")
+    secret_variable: str = "WEBHOOK_SECRET"
+    timeout_ms: Timeout = 10_000
+    tries: Annotated[int, Range(1, 100)] = 10
+    receivers: Mapping[str, Receiver] = field(default_factory=dict)
+    """By the names of their sections."""
+
+
+@dataclass(frozen=True, slots=True)
 class Oidc:
     """Logging in elsewhere, by OpenID Connect; our secret there is OIDC_CLIENT_SECRET in the environment."""
 
@@ -263,6 +287,7 @@ class Config:
     storage: Storage = field(default_factory=Storage)
     accounts: Accounts = field(default_factory=Accounts)
     mail: Mail = field(default_factory=Mail)
+    webhooks: Webhooks = field(default_factory=Webhooks)
     oidc: Oidc = field(default_factory=Oidc)
     journal: Journal = field(default_factory=Journal)
     budget: Budget = field(default_factory=Budget)

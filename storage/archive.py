@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 from storage import files
 from storage.conversations import Conversations, RowChange
 from storage.database import Database
+from storage.deliveries import Deliveries
 from storage.ids import (
     CONVERSATION_MP3,
     checked_session_id,
@@ -60,12 +61,14 @@ class Archive:
         journal_enabled: bool = True,
         keep_audio: bool = True,
         summarize: Callable[[Mapping[str, Any]], Mapping[str, Any]] | None = None,
+        outbox: Deliveries | None = None,
     ) -> None:
-        """`summarize` sums up what a dead server left: see `Keeping`."""
+        """`summarize` sums up what a dead server left: see `Keeping`. `outbox` is for what other servers are
+        to be told."""
         self._summarize = summarize
         self._places = Places(Path(conversations_dir), Path(audio_dir))
         self._journal_enabled, self._keep_audio = journal_enabled, keep_audio
-        self._repository = Conversations(database) if database else None
+        self._repository = Conversations(database, outbox) if database else None
         self._recorders: dict[str, Recorder] = {}
         self._ledgers: dict[str, Ledger] = {}  # the writer's thread adds and removes; see `_ledger`
         self._writer = Writer()

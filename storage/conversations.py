@@ -10,8 +10,10 @@ from sqlalchemy import ColumnElement, Table, and_, delete, func, or_, select, up
 
 from storage import search
 from storage.database import Database
+from storage.deliveries import Deliveries
+from storage.happenings import Happening, happenings
 from storage.journal import Fold
-from storage.schema import conversations, messages, requests, turns, users
+from storage.schema import conversations, deliveries, messages, requests, turns, users
 
 Row = dict[str, Any]
 Rows = list[Row]
@@ -35,6 +37,8 @@ class RowChange:
     messages: dict[int, Row] = field(default_factory=dict)
     turns: dict[int, Row] = field(default_factory=dict)
     requests: dict[int, Row] = field(default_factory=dict)
+    happened: tuple[Happening, ...] = ()
+    """What others may want to be told."""
 
     def after(self, earlier: "RowChange | None") -> "RowChange":
         """Both changes in one."""
@@ -46,6 +50,7 @@ class RowChange:
             {**earlier.messages, **self.messages},
             {**earlier.turns, **self.turns},
             {**earlier.requests, **self.requests},
+            (*earlier.happened, *self.happened),
         )
 
 
@@ -77,6 +82,7 @@ def row_change(session_id: str, fold: Fold) -> RowChange:
             n: _request_row(session_id, n, request, fold.time_of(request["at_ms"]))
             for n, request in enumerate(fold.requests[fold.rows_of_requests :], fold.rows_of_requests + 1)
         },
+        happenings(session_id, fold, fold.changed_messages),
     )
 
 
@@ -150,17 +156,20 @@ def _lengths(table: Table) -> list[tuple[str, int]]:
 class Conversations:
     """The repository of conversations."""
 
-    def __init__(self, database: Database) -> None:
-        self._database = database
+    def __init__(self, database: Database, outbox: Deliveries | None = None) -> None:
+        self._database, self._outbox = database, outbox
 
     async def save(self, change: RowChange) -> None:
-        """Write changed rows. Doing it twice does no harm."""
+        """Write changed rows, and what others are to be told of them. Doing it twice does no harm."""
         async with self._database.write() as connection:
             upsert = self._database.upsert
             await upsert(connection, conversations, [change.conversation], ["session_id"])
             await upsert(connection, messages, list(change.messages.values()), ["session_id", "n"])
             await upsert(connection, turns, list(change.turns.values()), ["session_id", "turn"])
             await upsert(connection, requests, list(change.requests.values()), ["session_id", "n"])
+            told = await self._outbox.add(connection, change.happened) if self._outbox else 0
+        if told and self._outbox:
+            self._outbox.on_new()
 
     async def get(self, session_id: str) -> Row | None:
         """The conversation's own row, with its owner."""
@@ -253,7 +262,7 @@ class Conversations:
         """Forget a conversation. Whether there was one."""
         async with self._database.write() as connection:
             # Named one by one: not every database that a URL may lead to has its foreign keys switched on.
-            for table in (messages, turns, requests):
+            for table in (messages, turns, requests, deliveries):
                 await connection.execute(delete(table).where(table.c.session_id == session_id))
             gone = await connection.execute(
                 delete(conversations).where(conversations.c.session_id == session_id)

@@ -68,6 +68,7 @@ TABLE: dict[str, Row] = {
     "GET /share/{key}/audio/{filename}": Row(EVERYBODY, "/share/{share}/audio/conversation.mp3"),
     # operations
     "GET /health": Row(EVERYBODY),
+    "GET /metrics": Row(EVERYBODY),  # on this machine
     "GET /api/voices": Row(EVERYBODY),
     "GET /ws/status": Row(EVERYBODY),
     # accounts
@@ -108,6 +109,13 @@ TABLE: dict[str, Row] = {
     "PATCH /api/admin/users/{id}": Row(ADMINS, "/api/admin/users/{user_id}", json={"is_disabled": False}),
     "GET /api/admin/sessions": Row(ADMINS),
     "GET /api/admin/usage": Row(ADMINS),
+    "GET /api/admin/webhooks": Row(ADMINS),
+    "POST /api/admin/webhooks/{id}/retry": Row(
+        of("200", "404", rule=ADMINS), "/api/admin/webhooks/made_up/retry"
+    ),
+    # analytics
+    "GET /api/analytics": Row(USERS),
+    "GET /api/analytics.csv": Row(USERS, query={"table": "turns"}),
     # agents
     "POST /agents/": Row(of("200", "201"), json={"name": "A", "initial_prompt": "Be brief."}),
     "GET /agents/": Row(USERS),
