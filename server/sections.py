@@ -149,7 +149,7 @@ class Avatar:
 class Tools:
     """What the agent can do besides talking."""
 
-    enabled: tuple[str, ...] = ("clock",)
+    enabled: tuple[str, ...] = ("appointments", "clock")
     timeout_ms: Timeout = 10_000
     folder: str = "tools"
     options: Options = field(default_factory=dict)

@@ -8,10 +8,14 @@ import pytest
 
 from pipeline import plugins
 from pipeline.contracts import Env, Tool, ToolContext
+from pipeline.tool import as_tools
 
 NOW = datetime(2026, 11, 21, 23, 30, tzinfo=UTC)
-SIMPLE: dict[str, tuple[dict[str, Any], ...]] = {"clock": ({}, {"timezone": "Europe/Madrid"})}
-"""Arguments with which each tool succeeds. A new tool adds its line."""
+SIMPLE: dict[str, tuple[tuple[str, dict[str, Any]], ...]] = {
+    "appointments": (("end_conversation", {}), ("end_conversation", {"reason": "done"})),
+    "clock": (("clock", {}), ("clock", {"timezone": "Europe/Madrid"})),
+}
+"""Calls that succeed anywhere, of each plug-in's tools. A new plug-in adds its line."""
 
 
 def context(now: datetime = NOW) -> ToolContext:
@@ -25,13 +29,13 @@ def test_every_tool_plugin_has_a_case() -> None:
 
 @pytest.mark.parametrize("name", sorted(SIMPLE))
 async def test_a_tool_describes_itself_and_answers_json(name: str) -> None:
-    tool = plugins.build("tools", name, {}, Env())
-    assert isinstance(tool, Tool)
-    assert tool.spec.name == name
-    assert tool.spec.description
-    assert tool.spec.parameters["type"] == "object"
-    for arguments in SIMPLE[name]:
-        result = await tool.run(arguments, context())
+    tools = {tool.spec.name: tool for tool in as_tools(plugins.build("tools", name, {}, Env()))}
+    for tool in tools.values():
+        assert isinstance(tool, Tool)
+        assert tool.spec.description
+        assert tool.spec.parameters["type"] == "object"
+    for called, arguments in SIMPLE[name]:
+        result = await tools[called].run(arguments, context())
         assert result["ok"] is True
         assert json.loads(json.dumps(result)) == result
 
