@@ -25,6 +25,7 @@ from pipeline.contracts import (
 )
 from pipeline.core.dialogue import Mark, SpeechMap
 from pipeline.core.segment import Segment, Segmenter, speakable
+from pipeline.core.spelling import Spelled, spell
 from pipeline.request import Request
 
 SEGMENTS_AHEAD = 2
@@ -271,8 +272,9 @@ class Maker:
     async def _say(self, segment: Segment, index: int) -> None:
         reply = self.reply
         voice = reply.voice
+        spelled = spell(speakable(segment.text))
         request = SpeechRequest(
-            speakable(segment.text),
+            spelled.text,
             voice.voice,
             voice.language,
             voice.speed,
@@ -281,7 +283,7 @@ class Maker:
             index,
         )
         base = reply.made
-        words = reply.speaking = _Words(reply, segment, base, self.host.on_mark)
+        words = reply.speaking = _Words(reply, segment, spelled, base, self.host.on_mark)
         speech = self.tts.speak(request, voice.rate_hz, self.report, reply.requests, thrifty=self.thrifty)
         async with aclosing(speech) as stream:
             async for _, piece in stream:
@@ -299,15 +301,21 @@ class _Words:
     """Maps a segment's text to its audio: by the voice's own word times, or as one stretch."""
 
     def __init__(
-        self, reply: Reply, segment: Segment, base: int, on_mark: Callable[[Reply, Mark], None]
+        self,
+        reply: Reply,
+        segment: Segment,
+        spelled: Spelled,
+        base: int,
+        on_mark: Callable[[Reply, Mark], None],
     ) -> None:
         self._reply, self._segment, self._on_mark = reply, segment, on_mark
+        self._spelled = spelled
         self._base_ms = reply.ms(base)
         self._end = segment.start
         self._end_ms = self._base_ms
 
     def add(self, word: SpokenWord) -> None:
-        end = min(self._segment.start + word.end, self._segment.end)
+        end = min(self._segment.start + self._spelled.written(word.end), self._segment.end)
         if end > self._end:
             self._mark(Mark(self._end, end, self._base_ms + word.start_ms, self._base_ms + word.end_ms))
 

@@ -15,6 +15,7 @@ from pipeline.bill import Bill
 from pipeline.contracts import FRAME_BYTES, INPUT_RATE_HZ, Detector, SpeechRequest
 from pipeline.core.cuts import MARGIN_MS, Cutter
 from pipeline.core.segment import Segmenter, speakable
+from pipeline.core.spelling import spell
 from pipeline.request import Request
 from pipeline.setup import Engines, Rules
 from server.sound_in import in_thread
@@ -131,9 +132,8 @@ class Errands:
         segmenter = Segmenter()
         segments = [*segmenter.push(text), *segmenter.flush()]
         for index, segment in enumerate(segments):
-            request = SpeechRequest(
-                speakable(segment.text), voice, language, reply_id=f"errand-{id(errand)}", index=index
-            )
+            spoken = spell(speakable(segment.text)).text
+            request = SpeechRequest(spoken, voice, language, reply_id=f"errand-{id(errand)}", index=index)
             speech = self._engines.tts.speak(request, rate_hz, bill=errand.requests, thrifty=errand.thrifty)
             async with aclosing(speech) as pieces:
                 async for _, piece in pieces:

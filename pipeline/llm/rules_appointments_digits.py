@@ -12,6 +12,7 @@ CODE_CHARS = 8
 CODE_MISHEARD = 2  # characters of a code that may be wrong: the caller is asked before anything is done
 _TOKEN = re.compile(r"\d+|[^\W\d_]+(?:'[^\W\d_]+)*")
 _TOKEN_OR_COMMA = re.compile(_TOKEN.pattern + "|,")
+_DATED = re.compile(r"\b(?:\d{4}-\d{1,2}-\d{1,2}(?:t\d|\b)|\d{1,2}/\d{1,2}(?:/\d{2,4})?\b|\d{1,2}:\d{2}\b)")
 _X_RAY = re.compile(r"\bx[ -]?ray\b")
 _CHUNK = re.compile(r"[a-z0-9]+|[^\W\d_]+")
 
@@ -32,7 +33,7 @@ def tokens_of(text: str) -> tuple[str, ...]:
 def read_digits(text: str, speech: Digits, *, expected: bool) -> str:
     """The phone number, or the part of one, in what was said; "" if there is none. Where none is expected,
     only what can hardly be anything else."""
-    tokens = tokens_of(text)
+    tokens = tokens_of(_DATED.sub(" ; ", text.lower()))
     runs = _runs(tokens, speech, expected=expected)
     said = "".join(run.digits for run in runs)
     if not expected:

@@ -41,7 +41,7 @@ def next_step(state: State, setting: Setting) -> Step:
         goes_on = state.news or state.again or (state.aside and state.ask is Ask.MORE)
         return _told(state, Step(Ask.MORE if goes_on else Ask.OPEN, last))
     if state.task is Task.OTHER:
-        return Step(Ask.OPEN, (setting.say("what"),))
+        return _told(state, Step(Ask.OPEN, (setting.say("what"),)))
     if state.task is Task.SLOTS:
         return _told(state, _free(state, setting))
     return _told(state, _identify(state, setting) or _TASKS[state.task](state, setting))
