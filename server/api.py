@@ -19,7 +19,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from server import forms
-from server.auth import Identity, Principal, from_our_pages
+from server.auth import API_KEY_PATHS, Identity, Principal, from_our_pages
 from server.forms import Form
 from server.forms import Part as Part
 from server.limits import Limit, Limiter, TooOften
@@ -35,6 +35,8 @@ Entrance = Callable[[Request], Awaitable[Response]]
 MOST_JSON_BYTES = 1 << 20
 WRITES = Limit("writes", "240 per minute")
 """Of one user or address: far above what a person does, below what hurts."""
+WRONG_TOKEN = "This token is not valid (any more): log in again."
+API_KEY_HERE = f"An API key is good under {API_KEY_PATHS} only: log in, and send the access token."
 SAFE = ("GET", "HEAD", "OPTIONS")
 _NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
 """The character NUL in JSON, where it can only be written like this."""
@@ -179,7 +181,7 @@ class Gate:
         if needs == "nobody":
             return
         if who.is_wrong:
-            raise unauthorized("This token is not valid (any more): log in again.")
+            raise unauthorized(API_KEY_HERE if who.is_api_key else WRONG_TOKEN)
         if needs == "anyone" and not (self.guests or who.user or who.session_id):
             raise unauthorized("Log in first: guests are not allowed here.")
         if needs in ("user", "admin") and who.user is None:

@@ -50,7 +50,9 @@ class Principal:
     is_late: bool = False
     """The room's token opens nothing any more; what it opened, it goes on with."""
     is_wrong: bool = False
-    """They showed something that is not good (any more)."""
+    """They showed something that is not good here (any more)."""
+    is_api_key: bool = False
+    """That something is an API key."""
 
     @property
     def known(self) -> bool:
@@ -192,7 +194,7 @@ class Identity:
             )
         key = self._keys.read_login_token(token)
         found = await self._of_login(key, "bearer", path) if key is not None else None
-        return found or Principal(is_wrong=True)
+        return found or Principal(is_wrong=True, is_api_key=token.startswith(API_KEY_PREFIX))
 
     async def _of_login(self, key: str, via: Via, path: str) -> Principal | None:
         user_id, kind = await self._credentials.login(key) or ("", "")

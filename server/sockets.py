@@ -9,7 +9,7 @@ from urllib.parse import parse_qs
 
 from pipeline.outbox import Event
 from pipeline.session import Session
-from server.auth import Identity, Keys, Principal, origin_allowed
+from server.auth import API_KEY_PATHS, Identity, Keys, Principal, origin_allowed
 from server.lobby import Lobby, Over, Unknown, user_of
 from server.plans import NoAgent, of_agent
 from server.sessions import LOOK_AGAIN_S, LOOKS, Draining, Elsewhere, Full
@@ -23,6 +23,7 @@ PATHS = ("/ws/voice", "/ws/transcript/{session_id}", "/ws/voice-agent/{session_i
 GOING_AWAY, TRY_LATER = 1001, 1013
 _PATH = re.compile(r"/ws/(?:(?P<voice>voice)|transcript/(?P<watch>[^/]+)|(?:voice-agent/)?(?P<join>[^/]+))")
 _NO_GUESTS = "guests are not allowed here: sign in first"
+_API_KEY = f"an API key is good under {API_KEY_PATHS} only: log in, and send the access token"
 _GONE = "there is no such live session"
 
 
@@ -88,7 +89,9 @@ class Sockets:
             query = {k: v[-1] for k, v in parse_qs(scope["query_string"].decode("latin-1")).items()}
             who = await self._identity.of(scope, query.get("token", ""))
             if who.is_wrong:
-                raise Refused(NOT_ALLOWED, "this token is not valid (any more)")
+                raise Refused(
+                    NOT_ALLOWED, _API_KEY if who.is_api_key else "this token is not valid (any more)"
+                )
             wanted = self._wanted(match, query, who)
             if wanted is None:
                 session = await self._new(query, who)

@@ -125,8 +125,9 @@ async def takeout(parts: Parts, user: User, profile: Mapping[str, Any]) -> Async
         yield await loop.run_in_executor(thread, packer.whole, "ledger.csv", _csv([LEDGER]))
         for session_id in ids:
             rows = await parts.usage.of_session(session_id)
-            lines = _csv([row[name] for name in LEDGER] for row in rows)
-            yield await loop.run_in_executor(thread, packer.add, lines)
+            yield await loop.run_in_executor(thread, packer.add, _lines(rows))
+        outside = await parts.usage.errands_of(user.id)
+        yield await loop.run_in_executor(thread, packer.add, _lines(outside))
     finally:
         end = thread.submit(packer.close)
         thread.shutdown(wait=False)
@@ -173,6 +174,10 @@ def _step_back() -> None:
 
 def _json(value: Any) -> bytes:
     return json.dumps(value, ensure_ascii=False, indent=1, default=str).encode("utf-8", "replace")
+
+
+def _lines(requests_made: Rows) -> bytes:
+    return _csv([row[name] for name in LEDGER] for row in requests_made)
 
 
 def _csv(rows: Iterable[Iterable[Any]]) -> bytes:

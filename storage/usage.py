@@ -59,6 +59,14 @@ class Usage:
         async with self._database.read() as connection:
             return [dict(row) for row in (await connection.execute(query)).mappings()]
 
+    async def errands_of(self, user_id: str) -> list[dict[str, Any]]:
+        """A user's requests outside of any talk, in order; with the columns of a session's."""
+        query = select(errands).where(errands.c.user_id == user_id).order_by(errands.c.time, errands.c.id)
+        nothing = dict.fromkeys(column.name for column in requests.columns)
+        async with self._database.read() as connection:
+            rows = (await connection.execute(query)).mappings()
+            return [{**nothing, "speculative": False, **row} for row in rows]
+
     async def by_provider(self, since: str | None = None, until: str | None = None) -> list[Sum]:
         """Sums by stage, provider and model; `since` (included) and `until` (excluded) are ISO times."""
         names = ("time", "stage", "provider", "model", "units", "price", "outcome")
