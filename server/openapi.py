@@ -125,6 +125,8 @@ def statuses(endpoint: Endpoint) -> list[int]:
         found |= {403, 429}
     if endpoint.limit is not None:
         found.add(429)
+    if endpoint.at_session and endpoint.method not in SAFE:
+        found.add(503)  # of a session that is just being opened
     if endpoint.body is not None or endpoint.form:
         found |= {400, 413, 415, 422}
     if endpoint.query is not None:

@@ -170,7 +170,7 @@ export const es = {
   "told.share.week": "una semana",
   "told.share.month": "30 días",
   "told.share.make": "Crear un enlace",
-  "told.share.until": "Compartida hasta el {time}.",
+  "told.share.until": "Compartida hasta el {time}. Veces abierta: {count}.",
   "told.share.copy": "Copiar",
   "told.share.copied": "Copiado",
   "told.share.end": "Anular todos los enlaces",

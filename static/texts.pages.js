@@ -170,7 +170,7 @@ export const en = {
   "told.share.week": "a week",
   "told.share.month": "30 days",
   "told.share.make": "Make a link",
-  "told.share.until": "Shared until {time}.",
+  "told.share.until": "Shared until {time}. Opened: {count}.",
   "told.share.copy": "Copy",
   "told.share.copied": "Copied",
   "told.share.end": "End all links",

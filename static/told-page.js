@@ -21,12 +21,15 @@ async function load() {
   ]);
   byId("tools").hidden = false;
   document.querySelector("[data-format=mp3]").closest("li").hidden = !talk.audio_url;
-  showShared(talk.shared_until);
+  showShared(talk.shared_until, talk.shared_opened);
 }
 
-function showShared(until) {
+let timesOpened = 0;
+
+function showShared(until, opened = timesOpened) {
+  timesOpened = opened;
   byId("unshare").hidden = !until;
-  if (until) showDone(byId("share-card"), t("told.share.until", { time: moment(until) }));
+  if (until) showDone(byId("share-card"), t("told.share.until", { time: moment(until), count: opened }));
 }
 
 byId("share").addEventListener("click", () => {
@@ -61,7 +64,7 @@ byId("unshare").addEventListener("click", async () => {
   clearOutcome(card);
   try {
     await api("DELETE", `${path}/share`);
-    showShared(null);
+    showShared(null, 0);
     showDone(card, t("told.share.ended"));
     byId("hours").focus();
   } catch (error) {

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Literal
 
-from sqlalchemy import ColumnElement, and_, delete, func, or_, select
+from sqlalchemy import ColumnElement, and_, delete, func, or_, select, update
 
 from storage.database import Database
 from storage.schema import credentials, mail_tokens, shares, users
@@ -210,16 +210,24 @@ class Credentials:
             found: str | None = await connection.scalar(query)
             return found
 
-    async def shared_until(self, user_id: str, session_id: str) -> str | None:
-        """When the last of the links to a talk expires; None if there is none."""
+    async def count_opening(self, key: str) -> None:
+        """Somebody has looked at what a link shows."""
+        statement = update(shares).where(shares.c.key_hash == hash_of(key))
+        async with self._database.write() as connection:
+            await connection.execute(statement.values(opened=shares.c.opened + 1))
+
+    async def sharing(self, user_id: str, session_id: str) -> tuple[str | None, int]:
+        """When the last of the links to a talk expires, None if there is none; and how often they were
+        opened."""
         where = and_(
             shares.c.user_id == user_id,
             shares.c.session_id == session_id,
             shares.c.expires_at > iso(datetime.now(UTC)),
         )
         async with self._database.read() as connection:
-            found: str | None = await connection.scalar(select(func.max(shares.c.expires_at)).where(where))
-            return found
+            query = select(func.max(shares.c.expires_at), func.sum(shares.c.opened)).where(where)
+            until, opened = (await connection.execute(query)).one()
+            return until, opened or 0
 
     async def unshare(self, user_id: str, session_id: str) -> None:
         """End all links to a talk."""

@@ -119,6 +119,8 @@ class Detail(BaseModel):
     audio_url: str | None
     """Of the whole talk."""
     shared_until: str | None
+    shared_opened: int
+    """How often its links were opened."""
     end_reason: str | None
 
 
@@ -156,6 +158,7 @@ class History:
         base = f"/api/audio/{session_id}"
         agent = await parts.agents.get(row["agent_id"], deleted=True) if row["agent_id"] else None
         assert call.who.user is not None
+        shared_until, opened = await parts.credentials.sharing(call.who.user.id, session_id)
         return Detail(
             session_id=session_id,
             start_time=row["start_time"],
@@ -174,7 +177,8 @@ class History:
             cost_breakdown=conversation.get("cost_breakdown", {}),
             sounds=[Sound(**sound) for sound in sounds],
             audio_url=f"{base}/{CONVERSATION_MP3}" if CONVERSATION_MP3 in there else None,
-            shared_until=await parts.credentials.shared_until(call.who.user.id, session_id),
+            shared_until=shared_until,
+            shared_opened=opened,
             end_reason=row["end_reason"],
         )
 

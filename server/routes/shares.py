@@ -63,9 +63,9 @@ class Links:
 
     async def show(self, call: Call) -> Response:
         key = call.path["key"]
-        return Response(
-            (await self.talk(key)).model_dump_json(), media_type="application/json", headers=HEADERS
-        )
+        shown = (await self.talk(key)).model_dump_json()
+        await self._parts.credentials.count_opening(key)
+        return Response(shown, media_type="application/json", headers=HEADERS)
 
     async def talk(self, key: str) -> SharedTalk:
         """What the link with that key shows. Raises 404."""

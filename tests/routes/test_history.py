@@ -208,10 +208,11 @@ async def test_a_shared_talk_is_everybodys_who_has_the_link(app: App, client: Cl
     link = answer.json()
     assert link["url"] == f"http://parley.test/share/{link['key']}"
     detail = (await browser.get(f"{HISTORY}/{session_id}")).json()
-    assert detail["shared_until"] == link["expires_at"]
+    assert (detail["shared_until"], detail["shared_opened"]) == (link["expires_at"], 0)
     answer = await stranger.get(f"/share/{link['key']}")
     shown = answer.json()
     assert answer.headers["cache-control"] == "private, no-store"
+    assert (await browser.get(f"{HISTORY}/{session_id}")).json()["shared_opened"] == 1
     assert [m["content"] for m in shown["messages"]] == ["hello there", ANSWER]
     assert not {"user_id", "session_id", "turns", "cost_breakdown", "config"} & shown.keys()
     assert session_id not in answer.text
