@@ -194,6 +194,8 @@ TO_CLIENT = (
              "voice_to_voice_ms": 543, "speculated": True, "reason": "500 ms of silence",
              "cost": {"stt": 0, "llm": 0, "tts": 0, "total": 0}, "plugins": {"llm": "rules"}}),
     Message("avatar", "An avatar has come, or gone.", {"view": VIEW}, (), {"view": None}),
+    Message("agent.changed", "Somebody else talks from here on.", {"agent": AGENT}, (),
+            {"agent": {"id": "5d1c0a9be2f3", "name": "Ada", "voice": "", "language": "en", "avatar": "orb"}}),
     Message("prompt_updated", "Answer to update_prompt."),
     Message("pong", "Answer to ping."),
     Message("error", "What went wrong, as a sentence for the user. Only `fatal: true` ends the session.",

@@ -207,7 +207,7 @@ async def test_the_messages_of_a_call_fit_the_description(scripted_server: LiveS
         seen |= kinds(await told(ws, "interrupted"))
         await say(ws, "end")
         seen |= kinds(await told(ws, "ended"))
-    rare = {"duck", "unduck", "tool.call", "tool.progress", "tool.result", "avatar"}
+    rare = {"agent.changed", "duck", "unduck", "tool.call", "tool.progress", "tool.result", "avatar"}
     assert {message.type for message in asyncapi.TO_CLIENT} - seen <= rare | {"audio.mark"}
 
 

@@ -137,7 +137,17 @@ SERVER_MESSAGES = {
         "tool.call",
         "tool.result",
     ),
-    *("avatar", "prompt_updated", "user_message", "turn.metrics", "summary", "ended", "error", "pong"),
+    *(
+        "agent.changed",
+        "avatar",
+        "prompt_updated",
+        "user_message",
+        "turn.metrics",
+        "summary",
+        "ended",
+        "error",
+        "pong",
+    ),
 }
 
 

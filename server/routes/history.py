@@ -114,6 +114,8 @@ class Detail(BaseModel):
     requests: list[dict[str, Any]]
     """The ledger: a row for each request to a provider."""
     summary: str
+    appointments_discussed: list[dict[str, Any]]
+    preferences_mentioned: list[str]
     cost_breakdown: dict[str, float]
     sounds: list[Sound]
     audio_url: str | None
@@ -174,6 +176,8 @@ class History:
             turns=conversation.get("turns", []),
             requests=[_ledger(r) for r in await parts.usage.of_session(session_id)],
             summary=row["summary"],
+            appointments_discussed=conversation.get("appointments_discussed") or [],
+            preferences_mentioned=conversation.get("preferences_mentioned") or [],
             cost_breakdown=conversation.get("cost_breakdown", {}),
             sounds=[Sound(**sound) for sound in sounds],
             audio_url=f"{base}/{CONVERSATION_MP3}" if CONVERSATION_MP3 in there else None,
