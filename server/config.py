@@ -8,14 +8,12 @@ import ipaddress
 import re
 import tomllib
 import typing
-from collections.abc import Callable, Iterator, Mapping, Set
+from collections.abc import Iterator, Mapping, Set
 from dataclasses import fields, replace
 from difflib import get_close_matches
-from email.utils import parseaddr
 from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, cast
-from urllib.parse import urlsplit
 
 from pipeline import plugins
 from pipeline.plugins import PluginError
@@ -23,13 +21,14 @@ from server.environment import (
     NO_SETTINGS,
     PREFIX,
     ConfigError,
+    meant,
     parse,
     read_dotenv,
     refuse_commas,
     settings_in,
 )
+from server.outside import login_problems, mail_problems, webhook_problems
 from server.sections import Config, Options, Range, Receiver, Stage, StreamingStage, TokenPrice
-from storage.happenings import TYPES
 
 __all__ = ["Config", "ConfigError", "Options", "Stage", "StreamingStage", "load"]
 
@@ -100,7 +99,7 @@ class _Reader:
         for section, table in document.items():
             _refuse_secret(self.source, section)
             if section not in SECTIONS:
-                raise ConfigError(f"{self.source}: [{section}] is not a section; {_meant(section, SECTIONS)}")
+                raise ConfigError(f"{self.source}: [{section}] is not a section; {meant(section, SECTIONS)}")
             if not isinstance(table, Mapping):
                 raise ConfigError(f"{self.source}: {section} is a section; write [{section}] on its own line")
             for key, value in table.items():
@@ -132,7 +131,7 @@ class _Reader:
             for other in SECTIONS:
                 if key in hints_of(other):
                     return f"it belongs in [{other}]"
-        return _meant(key, tuple(hints_of(section)))
+        return meant(key, tuple(hints_of(section)))
 
     def _take_receiver(self, source: str, name: str, key: str, value: Any) -> None:
         """A key of `[webhooks.NAME]`."""
@@ -140,7 +139,7 @@ class _Reader:
         _refuse_secret(source, key, section)
         hints = typing.get_type_hints(Receiver, include_extras=True)
         if key not in hints:
-            raise ConfigError(f"{source}: [{section}] {key} is not a key; {_meant(key, tuple(hints))}")
+            raise ConfigError(f"{source}: [{section}] {key} is not a key; {meant(key, tuple(hints))}")
         value = _convert(f"{source}: [{section}] {key}", value, hints[key])
         self.receivers.setdefault(name, {})[key] = value
 
@@ -164,7 +163,7 @@ class _Reader:
         where = f"{source}: [{section or f'{kind}.{name}'}]"
         for key, value in values.items():
             if key not in hints:
-                hint = _meant(key, tuple(hints))
+                hint = meant(key, tuple(hints))
                 raise ConfigError(f"{where} {key} is not a key of this plug-in; {hint}")
             _convert(f"{where} {key}", value, hints[key])
         return values
@@ -179,7 +178,7 @@ class _Reader:
             name = f".env: {variable}" if variable in only_dotenv else variable
             section, *rest = path
             if section not in SECTIONS:
-                raise ConfigError(f"{name}: there is no section {section!r}; {_meant(section, SECTIONS)}")
+                raise ConfigError(f"{name}: there is no section {section!r}; {meant(section, SECTIONS)}")
             if len(rest) == 1:
                 self._take_variable(name, section, rest[0], text)
             elif len(rest) == 2 and section == "webhooks":
@@ -216,13 +215,11 @@ class _Reader:
         _refuse_secret(name, key, f"{kind}.{flat}")
         known = {n.replace("-", "_"): n for n in (*plugins.names(kind), *self.options[kind])}
         if flat not in known:
-            raise ConfigError(
-                f"{name}: there is no plug-in {flat!r} for {kind}; {_meant(flat, tuple(known))}"
-            )
+            raise ConfigError(f"{name}: there is no plug-in {flat!r} for {kind}; {meant(flat, tuple(known))}")
         plugin = known[flat]
         hints = _option_hints(name, kind, plugin)
         if key not in hints:
-            raise ConfigError(f"{name}: [{kind}.{plugin}] has no key {key!r}; {_meant(key, tuple(hints))}")
+            raise ConfigError(f"{name}: [{kind}.{plugin}] has no key {key!r}; {meant(key, tuple(hints))}")
         value = parse(name, text, hints[key])
         _convert(name, value, hints[key])
         self.options[kind].setdefault(plugin, {})[key] = value
@@ -234,7 +231,7 @@ class _Reader:
         hints = _option_hints(name, "tools", MCP)
         if key not in hints:
             raise ConfigError(
-                f"{name}: [tools.{MCP}.{server}] has no key {key!r}; {_meant(key, tuple(hints))}"
+                f"{name}: [tools.{MCP}.{server}] has no key {key!r}; {meant(key, tuple(hints))}"
             )
         value = parse(name, text, hints[key])
         _convert(name, value, hints[key])
@@ -288,22 +285,15 @@ def _token_price(where: str, value: Any) -> TokenPrice:
     return TokenPrice(**{k: _convert(f"{where} {k}", v, hints[k]) for k, v in value.items()})
 
 
-def _meant(word: str, known: tuple[str, ...]) -> str:
-    close = get_close_matches(word, known, n=1)
-    if close:
-        return f"did you mean {close[0]!r}?"
-    return f"write one of: {', '.join(known)}" if known else "it has no keys"
-
-
 _SECRET = re.compile(r"(.*_)?(api_?key|secret(_?key)?|auth_token|access_token|password)", re.IGNORECASE)
 
 
 def _refuse_secret(where: str, key: str, section: str = "") -> None:
     if _SECRET.fullmatch(key):
-        vendor = section.partition(".")[2] or key.lower().partition("_")[0]
+        vendor = section.rpartition(".")[2] or key.lower().partition("_")[0]
         variable = key.upper() if key.isupper() else f"{vendor.upper().replace('-', '_')}_API_KEY"
         if "secret" in key.lower():
-            variable = "PARLEY_SECRET_KEY"
+            variable = "WEBHOOK_SECRET" if section.startswith("webhooks") else "PARLEY_SECRET_KEY"
         at = f"[{section}] {key}" if section else key
         raise ConfigError(
             f"{where}: {at} is a secret and is not read from here; set {variable} in the environment or .env"
@@ -355,70 +345,15 @@ def _problems(config: Config, reader: _Reader) -> Iterator[tuple[str, str]]:
         # The value is not shown: it may hold a password.
         where = reader.where.get(("storage", "url"), "[storage] url")
         yield where, 'must be a database URL, such as "sqlite+aiosqlite:///parley.db"'
-    yield from _mail_problems(config, at)
-    yield from _webhook_problems(config, at)
+    yield from mail_problems(config, at)
+    yield from login_problems(config, at)
+    yield from webhook_problems(config, at)
     for key in ("conversations_dir", "audio_dir"):
         if not getattr(config.storage, key):
             yield at("storage", key), "must be the path of a folder"
     for kind, stage in config.stages.items():
         if not stage.plugin:
             yield at(kind, "plugin"), f"names no plug-in; write one of: {', '.join(plugins.names(kind))}"
-
-
-def _mail_problems(config: Config, at: Callable[[str, str], str]) -> Iterator[tuple[str, str]]:
-    """Of what needs the outside world: mails, and logins elsewhere."""
-    mail, oidc = config.mail, config.oidc
-    for email in config.accounts.admins:
-        if not re.fullmatch(r"[^@\s]+@[^@\s]+", email):
-            yield at("accounts", "admins"), 'must be emails, such as ["ann@example.org"]'
-    if mail.smtp_url:
-        if not re.match(r"smtps?://", mail.smtp_url) or not _has_host(mail.smtp_url):
-            yield "[mail] smtp_url", 'must be like "smtp://user@mail.example.org:587" or "smtps://…"'
-        elif urlsplit(mail.smtp_url).password is not None:  # and is not shown
-            yield "[mail] smtp_url", "holds a password; set SMTP_PASSWORD in the environment or .env instead"
-        if "@" not in parseaddr(mail.sender)[1] or not mail.sender.isprintable():
-            yield at("mail", "sender"), 'must say who mails are from, such as "Parley <parley@example.org>"'
-    if oidc.issuer and not _is_issuer(oidc.issuer):
-        yield at("oidc", "issuer"), 'must be an https URL, such as "https://login.example.org"'
-    if oidc.issuer and "openid" not in oidc.scopes:
-        yield at("oidc", "scopes"), 'must have "openid" among them'
-    if oidc.issuer and not oidc.client_id:
-        yield at("oidc", "client_id"), "is missing: what the issuer calls this server"
-    for key, used in (("[mail] smtp_url", mail.smtp_url), ("[oidc] issuer", oidc.issuer)):
-        if used and not config.server.public_url:
-            yield at("server", "public_url"), f"must be set for {key}: links lead there"
-
-
-def _webhook_problems(config: Config, at: Callable[[str, str], str]) -> Iterator[tuple[str, str]]:
-    webhooks = config.webhooks
-    told = [("[webhooks] urls", at("webhooks", "events"), url, webhooks.events) for url in webhooks.urls] + [
-        (f"[webhooks.{name}] url", f"[webhooks.{name}] events", one.url, one.events or ())
-        for name, one in webhooks.receivers.items()
-    ]
-    for where, at_events, url, events in told:
-        if not re.match(r"https?://", url) or not _has_host(url):
-            # An address may itself be a secret: it is not shown.
-            yield f"{config.source}: {where}", 'must be a URL, such as "https://example.org/hook"'
-        for event in events:
-            if event not in TYPES:
-                yield at_events, f"names {event!r}, which never happens; {_meant(event, TYPES)}"
-    for name in webhooks.receivers:
-        if not re.fullmatch(r"[A-Za-z0-9_-]{1,64}", name):
-            yield f"{config.source}: [webhooks.{name}]", "is a name of at most 64 letters, digits, _ and -"
-
-
-def _is_issuer(url: str) -> bool:
-    """By https; plain http reaches only this machine."""
-    here = re.match(r"http://(localhost|127\.0\.0\.1|\[::1\])(:\d+)?(/|$)", url)
-    return _has_host(url) and (url.startswith("https://") or here is not None)
-
-
-def _has_host(url: str) -> bool:
-    try:
-        split = urlsplit(url)
-        return bool(split.hostname) and split.port != 0
-    except ValueError:
-        return False
 
 
 def _is_network(text: str) -> bool:
@@ -471,7 +406,7 @@ def _check_engine(config: Config, reader: _Reader) -> None:
     where = reader.where.get(("pipeline", "engine"), "[pipeline] engine")
     known = ("stages", *plugins.names("talk"))
     if name not in known and ":" not in name:
-        raise ConfigError(f"{where} = {name!r} is unknown; {_meant(name, known)}")
+        raise ConfigError(f"{where} = {name!r} is unknown; {meant(name, known)}")
     try:
         plugins.options("talk", name, config.talk.options_of(name))
     except PluginError as error:

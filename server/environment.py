@@ -8,6 +8,7 @@ import tomllib
 import types
 import typing
 from collections.abc import Mapping
+from difflib import get_close_matches
 from typing import Any
 
 from pipeline.contracts import ParleyError
@@ -130,3 +131,11 @@ def _toml_or_text(text: str) -> Any:
         return tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
         return text
+
+
+def meant(word: str, known: tuple[str, ...]) -> str:
+    """What to write instead of a word that is not known."""
+    close = get_close_matches(word, known, n=1)
+    if close:
+        return f"did you mean {close[0]!r}?"
+    return f"write one of: {', '.join(known)}" if known else "it has no keys"

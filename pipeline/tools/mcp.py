@@ -88,6 +88,11 @@ class Source:
         """Called when `tools` are others than before: the server came later, or with other tools."""
         link.on_tools = self._take
 
+    @property
+    def is_up(self) -> bool:
+        """The server is there, as far as is known."""
+        return self._link.is_up
+
     async def warm(self) -> None:
         """Raises `Unavailable`."""
         try:

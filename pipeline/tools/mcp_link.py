@@ -124,6 +124,11 @@ class Link:
                 raise problem from error
             log.warning("MCP server %s: %s; it will be looked for again", self._where, problem)
 
+    @property
+    def is_up(self) -> bool:
+        """As far as is known: over streamable HTTP, only a call shows that a server has gone."""
+        return self._client is not None
+
     async def call(self, name: str, arguments: Mapping[str, Any], progress: Progress, key: str) -> Any:
         """Call a tool, as soon as the server is there. Answers the package's `CallToolResult`. Raises
         `LinkError`. Waits without end: the caller has the deadline. The server is told of a cancel."""

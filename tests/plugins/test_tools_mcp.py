@@ -233,6 +233,8 @@ async def test_a_server_elsewhere_that_was_restarted_is_found_again(wire: str, n
         await source.warm()
         try:
             await server.die()
+            if wire == "sse":  # whose stream tells at once; until it has, a call's outcome is not known
+                await until(lambda: not source.is_up)
             waiting = asyncio.create_task(named(source, "order.parts").run({"count": 7}, context()))
             await asyncio.sleep(0.3)
             assert not waiting.done()
