@@ -77,7 +77,10 @@ def row_change(session_id: str, fold: Fold) -> RowChange:
         session_id,
         _fitting(conversations, conversation),
         {n: _message_row(session_id, n, fold.messages[n]) for n in fold.changed_messages},
-        {n: _turn_row(session_id, n, fold.turns[n]) for n in fold.changed_turns},
+        {
+            n: _turn_row(session_id, n, fold.turns[n], fold.time_of(fold.answered_ms[n]))
+            for n in fold.changed_turns
+        },
         {
             n: _request_row(session_id, n, request, fold.time_of(request["at_ms"]))
             for n, request in enumerate(fold.requests[fold.rows_of_requests :], fold.rows_of_requests + 1)
@@ -99,8 +102,8 @@ def _message_row(session_id: str, n: int, message: Mapping[str, Any]) -> Row:
     return _fitting(messages, {**row, "more": _plain(more)})
 
 
-def _turn_row(session_id: str, n: int, turn: Mapping[str, Any]) -> Row:
-    row: Row = {"session_id": session_id, "turn": n, "time": _text(turn.get("time"))}
+def _turn_row(session_id: str, n: int, turn: Mapping[str, Any], time: str | None) -> Row:
+    row: Row = {"session_id": session_id, "turn": n, "time": _text(turn.get("time")) or time}
     for name in _SPANS:
         value = turn.get(name)
         row[name] = float(value) if isinstance(value, int | float) else None

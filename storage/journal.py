@@ -176,6 +176,8 @@ class Fold:
     changed_messages: set[int] = field(default_factory=set)
     """Numbers of messages added or amended since somebody last cleared this; turns likewise."""
     changed_turns: set[int] = field(default_factory=set)
+    answered_ms: dict[int, int] = field(default_factory=dict)
+    """By turn: when it was first told of, in session time."""
 
     def add(self, entry: Entry) -> None:
         """Take the next entry. Kinds that this fold does not know are only looked at for their time."""
@@ -189,7 +191,7 @@ class Fold:
             case "message":
                 self._message(data)
             case "turn":
-                self._turn(data)
+                self._turn(data, entry.at_ms)
             case "cost":
                 self._cost(data, entry.at_ms)
             case "tool":
@@ -228,9 +230,10 @@ class Fold:
                 message[key] = value
         self.changed_messages.add(number)
 
-    def _turn(self, data: Mapping[str, Any]) -> None:
+    def _turn(self, data: Mapping[str, Any], at_ms: int) -> None:
         number = data.get("turn")
         if isinstance(number, int):
+            self.answered_ms.setdefault(number, at_ms)
             self.turns.setdefault(number, {}).update(data)
             self.changed_turns.add(number)
 

@@ -211,6 +211,7 @@ async def test_the_turns_one_by_one(database: Database) -> None:
         ("s1", 1, 0.75),
     ]
     assert [row["spoken"] for row in rows] == [True, False, True]
+    assert {row["time"][:19] for row in rows} == {"2026-12-02T10:00:00", "2026-12-01T10:00:00"}
 
 
 async def test_older_turns_are_marked_when_the_database_is_brought_up_to_date(database: Database) -> None:
