@@ -22,6 +22,16 @@ async function load() {
   byId("tools").hidden = false;
   document.querySelector("[data-format=mp3]").closest("li").hidden = !talk.audio_url;
   showShared(talk.shared_until, talk.shared_opened);
+  goTo(new URLSearchParams(location.search).get("turn"));
+}
+
+/** To one turn of it, ready to be heard. @param {string | null} turn */
+function goTo(turn) {
+  const line = turn && document.querySelector(`.line[data-turn="${CSS.escape(turn)}"]`);
+  if (!line) return;
+  line.classList.add("here");
+  line.scrollIntoView({ block: "center" });
+  line.querySelector(".play")?.focus({ preventScroll: true });
 }
 
 let timesOpened = 0;

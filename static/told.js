@@ -59,7 +59,7 @@ function line(message, turn) {
   if (message.role === "tool") return tool(message);
   const mine = message.role === "user";
   const words = make("span", { class: "words" });
-  const item = make("li", { class: `line ${mine ? "you" : "agent"}` }, [
+  const item = make("li", { class: `line ${mine ? "you" : "agent"}`, "data-turn": message.turn }, [
     make("span", { class: "hidden", text: `${t(mine ? "talk.you" : "talk.agent")}: ` }),
     words,
   ]);

@@ -290,7 +290,9 @@ class _Reading:
         these = [and_(m.session_id == row["session_id"], m.turn == row["turn"]) for row in found]
         said: dict[tuple[str, int], Row] = {}
         if these:
-            query = select(m.session_id, m.turn, m.time, m.start_ms, m.audio).where(m.role == "user", or_(*these))
+            query = select(m.session_id, m.turn, m.time, m.start_ms, m.audio).where(
+                m.role == "user", or_(*these)
+            )
             said = {(row["session_id"], row["turn"]): row for row in await self._rows(query)}
         for row in found:
             heard = said.get((row["session_id"], row["turn"]), {})

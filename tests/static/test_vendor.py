@@ -1,4 +1,4 @@
-"""Other people's programs that are shipped for the documentation's pages: whole, licensed, and silent."""
+"""Other people's programs, shipped for documentation and charts: whole, licensed, and silent."""
 
 import re
 from pathlib import Path
@@ -9,9 +9,13 @@ VENDOR = Path(__file__).resolve().parents[2] / "static" / "vendor"
 PROGRAMS = sorted(p for p in VENDOR.iterdir() if p.suffix in {".js", ".css"})
 
 
-def test_there_are_two_programs_and_their_licences() -> None:
-    assert [p.name for p in PROGRAMS] == ["redoc.standalone.js", "swagger-ui-bundle.js", "swagger-ui.css"]
+def test_there_are_three_programs_and_their_licences() -> None:
+    assert [p.name for p in PROGRAMS] == [
+        *("redoc.standalone.js", "swagger-ui-bundle.js", "swagger-ui.css"),
+        *("uPlot.iife.min.js", "uPlot.min.css"),
+    ]
     assert "MIT License" in (VENDOR / "redoc.LICENSE.txt").read_text("utf-8")
+    assert "MIT License" in (VENDOR / "uPlot.LICENSE.txt").read_text("utf-8")
     assert "Apache License" in (VENDOR / "swagger-ui.LICENSE.txt").read_text("utf-8")
     about = (VENDOR / "ABOUT.txt").read_text("utf-8")
     assert [p.name for p in PROGRAMS if p.name not in about] == []
