@@ -216,6 +216,7 @@ export class Call extends EventTarget {
     "tool.result": (m) => this.#emit("tool", { id: m.id, name: m.name, result: m.result, error: m.error }),
     "turn.metrics": (m) => this.#emit("metrics", m),
     avatar: (m) => this.#emit("avatar", { view: m.view ?? null }),
+    "agent.changed": (m) => this.#emit("agent", { agent: m.agent }),
     summary: (m) => this.#emit("summary", m),
     ended: (m) => this.#ended(m),
     error: (m) => this.#failed(m),

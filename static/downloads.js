@@ -1,5 +1,6 @@
 /** What a talk leaves behind: the whole of it to hear and keep, its parts, and the transcript. */
 import { byId, make } from "./dom.js";
+import { gist } from "./gist.js";
 import { clock, t } from "./texts.js";
 
 const TRIES = 5;
@@ -7,14 +8,15 @@ const WHOLE = "conversation.mp3";
 
 /**
  * Show the card below the conversation. Never throws: what cannot be had is said on the card.
- * @param {{sessionId: string, reason: string, summary: string, said: boolean}} talk
+ * @param {{sessionId: string, reason: string, summary: any, said: boolean}} talk
  */
 export async function showDownloads({ sessionId, reason, summary, said }) {
   const files = make("div", {}, [make("p", { class: "told", text: t("ended.loading") })]);
-  const told = [summary, reasonText(reason)].filter(Boolean).map((text) => make("p", { class: "told", text }));
+  const told = [summary.summary, reasonText(reason)].filter(Boolean).map((text) => make("p", { class: "told", text }));
   const card = make("section", { class: "keep", "aria-labelledby": "keep-title" }, [
     make("h3", { id: "keep-title", text: t("ended.title") }),
     ...told,
+    ...gist(summary, t),
     files,
   ]);
   byId("after").replaceChildren(card);

@@ -35,7 +35,8 @@ class Page {
     /** What the page's address asks for. @type {{agent?: string, session?: string}} */
     this.asked = { agent: asked.get("agent") ?? undefined, session: asked.get("session") ?? undefined };
     this.withMic = true;
-    this.summary = "";
+    /** @type {any} what the talk came to */
+    this.summary = {};
     this.orb = new Orb(byId("orb-canvas"), () => ({
       activity: this.call.activity,
       mic: this.call.micLevel,
@@ -65,7 +66,7 @@ class Page {
     const wishes = /** @type {import("./call.js").Wishes} */ (kept?.wishes || { ...this.settings.wishes, ...this.asked });
     delete this.asked.session; // it can be opened once; after that a talk is a new one
     this.withMic = withMic;
-    this.summary = "";
+    this.summary = {};
     this.kept = null;
     clear();
     hideDownloads();
@@ -103,7 +104,8 @@ class Page {
     on("tool", (tool) => this.conversation.tool(tool));
     on("avatar", ({ view }) => this.#seat(view));
     on("metrics", (metrics) => this.conversation.measured(metrics));
-    on("summary", ({ summary }) => (this.summary = summary || ""));
+    on("summary", (summary) => (this.summary = summary));
+    on("agent", ({ agent }) => this.#handedOver(agent));
     on("problem", ({ problem }) => this.#problem(problem));
     on("error", (error) => this.#error(error));
     on("ended", (detail) => this.#ended(detail));
@@ -112,6 +114,7 @@ class Page {
   #connected({ back, resumed, messages, agent, avatar, resume_token: token, session_id: sessionId, resume_window_s: window = 60 }) {
     clear();
     if (agent?.avatar) prefer("agent-avatar", agent.avatar);
+    this.worn = agent?.avatar;
     this.#seat(avatar ?? null);
     // After a reload there is nothing to lose; in an open page the talk on the screen knows more (what was
     // heard, how long it took), so it stays and goes on.
@@ -122,6 +125,17 @@ class Page {
     this.open = { token, sessionId, at: Date.now(), windowMs: window * 1000, wishes: this.call.wishes, withMic: this.withMic };
     this.#keep();
     if (!this.withMic && !back) byId("message").focus();
+  }
+
+  /** Somebody else talks from here on. */
+  #handedOver(agent) {
+    const told = t("talk.handed", { name: agent.name });
+    this.conversation.note(told);
+    announceState(told);
+    prefer("agent-avatar", agent.avatar);
+    // A picture from elsewhere is of whoever it came with.
+    this.#seat(agent.avatar === this.worn ? this.view : null);
+    this.worn = agent.avatar;
   }
 
   #reply(reply) {

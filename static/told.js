@@ -4,6 +4,7 @@
  * The history page and a shared link's page show the same; the latter knows less.
  */
 import { byId, make, makeSvg } from "./dom.js";
+import { gist } from "./gist.js";
 import { length, moment } from "./times.js";
 import { waterfall } from "./waterfall.js";
 import { t } from "./words.js";
@@ -17,7 +18,8 @@ const player = new Audio();
 let playing = null;
 
 /**
- * @param {{messages: Message[], turns?: any[], audio_url: string | null, summary: string}} talk
+ * @param {{messages: Message[], turns?: any[], audio_url: string | null, summary: string,
+ *   appointments_discussed?: any[], preferences_mentioned?: string[]}} talk
  * @param {[string, string][]} facts names and values, shown below the title
  */
 export function tell(talk, facts) {
@@ -26,6 +28,8 @@ export function tell(talk, facts) {
   );
   byId("summary").hidden = !talk.summary;
   byId("summary").textContent = talk.summary;
+  for (const old of document.querySelectorAll(".gist")) old.remove();
+  byId("summary").after(...gist(talk, t));
   const turns = new Map((talk.turns ?? []).map((turn) => [turn.turn, turn]));
   const last = new Map(); // the last answer of each turn carries its times
   for (const message of talk.messages) {
