@@ -151,8 +151,9 @@ def _number(parts: Parts, at: int, low: int, high: int) -> int:
 
 def _phrase_at(parts: Parts, at: int, phrases: Sequence[tuple[str, ...]]) -> int:
     """How many words the first phrase has that stands there; 0 if none does."""
+    first = _word(parts, at)
     for phrase in phrases:
-        if tuple(_word(parts, at + i) for i in range(len(phrase))) == phrase:
+        if phrase[0] == first and all(_word(parts, at + i) == word for i, word in enumerate(phrase)):
             return len(phrase)
     return 0
 

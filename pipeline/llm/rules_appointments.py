@@ -38,7 +38,7 @@ def at_the_desk(talk: Talk, from_tool: Callable[[Talk], Answer]) -> Answer | Non
     """The answer, if this is about appointments. `from_tool` words what other tools said."""
     if not all(talk.offers(tool) for tool in NEEDED):
         return None
-    setting = Setting(talk.prompt.language, talk.now())
+    setting = Setting(talk.prompt.language, talk.now().date())
     state = read(talk.prompt.messages, setting)
     if state.aside:
         return _aside(talk, state, setting, from_tool)

@@ -231,7 +231,7 @@ def _retry(state: State, said: Utterance, setting: Setting) -> State | None:
 def _more(state: State, said: Utterance, setting: Setting) -> State | None:  # noqa: ARG001
     if said.task is not Task.NONE or said.date or said.time or said.digits:
         return None
-    if said.enough or said.yes is False:
+    if said.enough:
         return _begun(state, Task.BYE)
     return _begun(state, Task.OTHER) if said.yes and len(said.words) <= ONLY_NO else None
 

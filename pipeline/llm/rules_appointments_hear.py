@@ -3,7 +3,7 @@
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date
 from functools import lru_cache
 
 from pipeline.llm.rules_appointments_digits import read_code, read_digits
@@ -54,12 +54,12 @@ class Utterance:
 
 def listen(text: str, ask: Ask, setting: Setting) -> Utterance:
     """Understand an utterance, given what was asked."""
-    return _listen(text[:LONGEST], KINDS[ask], setting.now.date(), setting.language)
+    return _listen(text[:LONGEST], KINDS[ask], setting.today, setting.language)
 
 
 @lru_cache(maxsize=512)
 def _listen(text: str, kind: str, today: date, language: str) -> Utterance:
-    setting = Setting(language, datetime(today.year, today.month, today.day))
+    setting = Setting(language, today)
     wording = setting.wording
     words = words_of(text)[:MOST_WORDS]
     heard = Heard(words)
@@ -108,9 +108,13 @@ def _task(heard: Heard, wording: Wording) -> Task:
 
 
 def _yes(heard: Heard, wording: Wording) -> bool | None:
-    if not _any(wording.no_problem, heard) and _any(wording.no, heard):
+    # In a longer sentence only its beginning tells: consent is nothing to be guessed.
+    def is_said(lines: Sequence[str]) -> bool:
+        return _any([line for line in lines if line[0] == "^" or len(heard.words) <= BRIEF], heard)
+
+    if not is_said(wording.no_problem) and is_said(wording.no):
         return False
-    return True if _any((*wording.no_problem, *wording.yes), heard) else None
+    return True if is_said((*wording.no_problem, *wording.yes)) else None
 
 
 def _any(lines: Sequence[str], heard: Heard) -> bool:
@@ -131,9 +135,10 @@ def _when(text: str, kind: str, today: date, setting: Setting) -> tuple[str, str
 def _parted(text: str, setting: Setting) -> tuple[str, str]:
     """ "my Tuesday appointment", "Friday at three": around the last word that says where to."""
     parts = [(text[: p.start()], text[p.end() :]) for p in re.finditer(setting.wording.toward, text.lower())]
-    dated = [part for part in parts if read_date(part[1], setting.now, setting.language)]
-    timed = [part for part in parts if read_time(part[1], setting.language)]
-    return (dated or timed or [(text, "")])[-1]
+    parts.reverse()
+    dated = next((part for part in parts if read_date(part[1], setting.today, setting.language)), None)
+    timed = (part for part in parts if read_time(part[1], setting.language))
+    return dated or next(timed, (text, ""))
 
 
 def read_name(text: str, wording: Wording) -> str:

@@ -9,6 +9,7 @@ that was cut off books nothing, and what has become of a booking is told until i
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import lru_cache
 from typing import Any
 
 from pipeline.contracts import Message
@@ -19,26 +20,35 @@ from pipeline.llm.rules_appointments_state import Appointment, News, Setting, St
 from pipeline.llm.rules_appointments_words import Ask
 
 MOST_MESSAGES = 400  # of the latest: a longer talk is about something else by now
-
+STRIDE = 100  # by so many at once the oldest are left out
+TALKS_KEPT = 1024
+Said = tuple[str, str, str]
+"""A message's role, content and name."""
 Result = Mapping[str, Any]
 
 
 def read(messages: Sequence[Message], setting: Setting) -> State:
     """What is known after the last message."""
+    first = max(0, len(messages) - MOST_MESSAGES)
+    first += -first % STRIDE
+    return _read(tuple((m.role, m.content, m.name) for m in messages[first:]), setting)[0]
+
+
+@lru_cache(maxsize=TALKS_KEPT)
+def _read(said: tuple[Said, ...], setting: Setting) -> tuple[State, str]:
+    """What is known, and what the caller has heard since they spoke. What went before the last utterance is
+    usually remembered, so that a long talk is read as quickly as a short one."""
+    last = max((at for at, (role, _, _) in enumerate(said) if role == "user"), default=-1)
     state, spoken = State(), ""
-    calls: dict[str, Mapping[str, Any]] = {}
-    for message in messages[-MOST_MESSAGES:]:
-        if message.role == "user":
-            state = _after_reply(state, spoken, setting)
-            state = answered(state, listen(message.content, state.ask, setting), setting)
-            spoken = ""
-        elif message.role == "assistant":
-            calls |= {call.id: call.arguments for call in message.tool_calls}
-            spoken += f" {message.content}"
-        elif message.role == "tool" and message.name in _LESSONS:
-            arguments = calls.get(message.tool_call_id, {})
-            state = _learned(state, message.name, arguments, _result(message.content), setting)
-    return state
+    if last >= 0:
+        state = _after_reply(*_read(said[:last], setting), setting)
+        state = answered(state, listen(said[last][1], state.ask, setting), setting)
+    for role, content, name in said[last + 1 :]:
+        if role == "assistant":
+            spoken += f" {content}"
+        elif role == "tool" and name in _LESSONS:
+            state = _learned(state, name, _result(content), setting)
+    return state, spoken
 
 
 def _after_reply(state: State, spoken: str, setting: Setting) -> State:
@@ -73,12 +83,12 @@ def _result(content: str) -> Result:
     return result if isinstance(result, dict) else {}
 
 
-def _learned(state: State, tool: str, arguments: Result, result: Result, setting: Setting) -> State:
+def _learned(state: State, tool: str, result: Result, setting: Setting) -> State:
     if result.get("status") == "still running":
         return replace(state, working=True)
     before = replace(state, agreed=False, aside=False, working=False, failed=False, sure="")
     if result.get("ok") is True:
-        return _LESSONS[tool](before, arguments, result, setting)
+        return _LESSONS[tool](before, result, setting)
     if tool == "end_conversation":
         return replace(before, ended=_farewell(before, setting))
     if not result.get("message"):
@@ -100,8 +110,8 @@ def _refused(state: State, tool: str, why: str) -> State:
     return replace(state, task=Task.NONE)
 
 
-def _identified(state: State, arguments: Result, result: Result, setting: Setting) -> State:
-    phone = str(result.get("phone_number") or arguments.get("phone_number") or state.digits)
+def _identified(state: State, result: Result, setting: Setting) -> State:
+    phone = str(result.get("phone_number") or state.digits)
     name = str(result.get("name") or state.name)
     is_back = bool(result.get("returning")) and not state.phone
     news = News(setting.say("hello_back" if is_back else "hello_new", name=name)) if name else None
@@ -109,8 +119,8 @@ def _identified(state: State, arguments: Result, result: Result, setting: Settin
     return replace(state, phone=phone, digits="", name=name, registered=name, news=told)
 
 
-def _free(state: State, arguments: Result, result: Result, setting: Setting) -> State:  # noqa: ARG001
-    day = str(result.get("date") or arguments.get("date") or "")
+def _free(state: State, result: Result, setting: Setting) -> State:  # noqa: ARG001
+    day = str(result.get("date") or state.date)
     return replace(state, slots_of=day, slots=tuple(str(slot) for slot in result.get("slots") or ()))
 
 
@@ -120,10 +130,10 @@ def _appointment(told: Result) -> Appointment:
     )
 
 
-def _done(key: str) -> Callable[[State, Result, Result, Setting], State]:
+def _done(key: str) -> Callable[[State, Result, Setting], State]:
     """Something was changed: the caller has to hear it."""
 
-    def lesson(state: State, arguments: Result, result: Result, setting: Setting) -> State:  # noqa: ARG001
+    def lesson(state: State, result: Result, setting: Setting) -> State:
         found = _appointment(result)
         slot = setting.slot(found.date, found.time)
         news = News(setting.say(key, slot=slot, code=found.code), slot if key == "cancelled" else found.code)
@@ -133,11 +143,11 @@ def _done(key: str) -> Callable[[State, Result, Result, Setting], State]:
     return lesson
 
 
-def _looked_up(state: State, arguments: Result, result: Result, setting: Setting) -> State:  # noqa: ARG001
+def _looked_up(state: State, result: Result, setting: Setting) -> State:  # noqa: ARG001
     return replace(state, appointments=tuple(_appointment(one) for one in result.get("appointments") or ()))
 
 
-def _ended(state: State, arguments: Result, result: Result, setting: Setting) -> State:  # noqa: ARG001
+def _ended(state: State, result: Result, setting: Setting) -> State:
     return replace(state, task=Task.BYE, ended=str(result.get("message") or _farewell(state, setting)))
 
 
@@ -145,7 +155,7 @@ def _farewell(state: State, setting: Setting) -> str:
     return setting.say("bye", name=f", {state.name}" if state.name else "")
 
 
-_LESSONS: Mapping[str, Callable[[State, Result, Result, Setting], State]] = {
+_LESSONS: Mapping[str, Callable[[State, Result, Setting], State]] = {
     "identify_user": _identified,
     "fetch_available_slots": _free,
     "book_appointment": _done("booked"),

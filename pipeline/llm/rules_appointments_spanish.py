@@ -84,7 +84,7 @@ SPANISH = Wording(
         ),
         *(
             "^está|esta bien",
-            "^bueno",
+            "^bueno$",
             "^por supuesto",
             "^adelante",
             "^ok",
@@ -93,7 +93,7 @@ SPANISH = Wording(
             "^hazlo",
             "^hágalo",
         ),
-        *("es correcto", "^por favor", "^confirmo", "^confirma", "^resérvala", "^cancélala", "^cámbiala"),
+        *("es correcto", "^por favor$", "^confirmo", "^confirma", "^resérvala", "^cancélala", "^cámbiala"),
     ),
     no=(
         *(
@@ -106,7 +106,7 @@ SPANISH = Wording(
             "^ninguna",
             "^ninguno",
         ),
-        *("^espera", "^espere", "^mejor no", "^tampoco", "^para$"),
+        *("no", "espera", "espere", "^mejor no", "^tampoco", "^para$"),
     ),
     no_problem=("^no hay problema", "^no importa sí"),
     enough=(

@@ -1,7 +1,7 @@
 """What is known in a talk about appointments, and what has been asked: values only."""
 
 from dataclasses import dataclass, field
-from datetime import date, datetime
+from datetime import date
 from enum import StrEnum
 
 from pipeline.llm.rules_appointments_english import ENGLISH
@@ -101,11 +101,11 @@ class State:
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """In which language and when the talk is."""
+    """In which language and on what day the talk is."""
 
     language: str
-    now: datetime
-    wording: Wording = field(init=False)
+    today: date
+    wording: Wording = field(init=False, compare=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "wording", SPANISH if self.spanish else ENGLISH)
@@ -121,7 +121,7 @@ class Setting:
         """ "Tuesday, November 24"."""
         when = date.fromisoformat(day)
         year = (
-            (f" de {when.year}" if self.spanish else f", {when.year}") if when.year != self.now.year else ""
+            (f" de {when.year}" if self.spanish else f", {when.year}") if when.year != self.today.year else ""
         )
         return say_day(when, self.language) + year
 
