@@ -233,7 +233,32 @@ class TranscriberEngine(Engine, Protocol):
 
     def open(self, language: str = "", hints: Sequence[str] = ()) -> Transcriber:
         """Start an utterance. `language` is a BCP 47 tag ("" = the engine's default); `hints` are words
-        or phrases likely to be said. Never blocks."""
+        or phrases likely to be said. Never blocks.
+
+        An engine that needs another connection for other hints says `hints_reconnect = True`: it is not told
+        the words of each question, which would make every answer wait."""
+
+
+@dataclass(frozen=True, slots=True)
+class Expected:
+    """What the user was asked, as far as that tells what will be said."""
+
+    kind: str = ""
+    """One of `pipeline.questions.Kind`; "" = anything."""
+    phrases: tuple[str, ...] = ()
+    """What people say who want something of the tools there are, as their plug-ins give it (`phrases`)."""
+
+
+@runtime_checkable
+class Listening(Protocol):
+    """A transcriber engine that hears better when it knows what was asked. Optional."""
+
+    def expect(self, phrases: Sequence[str]) -> None:
+        """A client came; that is what its tools are asked for with. Never blocks."""
+
+    def listen(self, expected: Expected, language: str = "", hints: Sequence[str] = ()) -> Transcriber:
+        """Like `open`, for an utterance that probably answers a question. What is said otherwise must still
+        be understood."""
 
 
 # -- turn detection -------------------------------------------------------------------------------------
@@ -642,6 +667,8 @@ class Manners:
     """When it has succeeded, the talk ends with this reply, unless the caller speaks up."""
     idempotent: bool = False
     """Honours `ToolContext.key`: may be run again when a crash left open whether it was done."""
+    phrases: tuple[str, ...] = ()
+    """What people say who want it, for recognizers that can use that: see `Expected`."""
 
 
 # -- archive --------------------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ from contextlib import aclosing
 from typing import Any
 
 from pipeline.chain import Report
-from pipeline.contracts import FRAME_MS, SttError, Transcript
+from pipeline.contracts import FRAME_MS, Expected, SttError, Transcript
 from pipeline.core.endpoint import Timing
 from pipeline.duplex.ears import Ears, Heard
 
@@ -42,6 +42,8 @@ class Hearing:
         self._open: dict[int, tuple[Heard, asyncio.Task[None]]] = {}
         self.thrifty = False
         """A budget is spent: ask those that cost nothing first."""
+        self.expected: Expected | None = None
+        """What the user was asked last, as far as it is known."""
         self.heard_by = ""
         """Who gave the latest transcript."""
 
@@ -59,7 +61,9 @@ class Hearing:
     def start(self, utterance: int, from_frame: int) -> None:
         """Open a transcriber and feed it everything since `from_frame` that is still there."""
         count = min(self.frames - from_frame, len(self._recent))
-        transcriber = self.engine.open(self.language, (), self._report, thrifty=self.thrifty)
+        transcriber = self.engine.open(
+            self.language, (), self._report, thrifty=self.thrifty, expected=self.expected
+        )
         task = self._spawn(self._read(utterance, transcriber))
         self._open[utterance] = (transcriber, task)
         self._fed = transcriber

@@ -95,6 +95,15 @@ class Minutes:
         """Why something was done: for "why did it do that?"."""
         self.note("decision", now, {"what": what, "reason": reason, **numbers})
 
+    def heard_last(self) -> str:
+        """What the agent was heard to say last, of the replies that are over."""
+        for message in reversed(self._messages):
+            if message.get("role") == "assistant":
+                heard = str(message.get("heard" if message.get("interrupted") else "content") or "")
+                if heard:
+                    return heard
+        return ""
+
     # -- messages ------------------------------------------------------------------------------------------
 
     def user(self, turn: int, text: str, now: float, span: tuple[int, int] | None) -> None:

@@ -15,6 +15,7 @@ from typing import Any
 
 from pipeline.alarm import Alarm
 from pipeline.contracts import (
+    Expected,
     LlmError,
     ProviderError,
     Recorder,
@@ -23,6 +24,7 @@ from pipeline.contracts import (
     ToolContext,
     Transcript,
     TtsError,
+    Verdict,
 )
 from pipeline.core import events as act
 from pipeline.core.audio import Framer
@@ -35,12 +37,14 @@ from pipeline.gist import summarized
 from pipeline.hearing import Hearing
 from pipeline.minutes import Minutes
 from pipeline.outbox import Event, Outbox
+from pipeline.questions import NOTHING, judge, paced, question
 from pipeline.reply import Voice
 from pipeline.setup import Engines, Restored, Rules, Setup
 from pipeline.speaking import Mouth, Speaking
 from pipeline.succession import HANDOVER, NUDGE, Succession, handed_over
 from pipeline.summary import Summarizer
 from pipeline.timeline import TimeLine
+from pipeline.tool import manners_of
 from pipeline.toolbox import Toolbox
 
 log = logging.getLogger(__name__)
@@ -157,6 +161,8 @@ class Session:
         self._visited = False
         """It is used over REST: it is not lost for want of a socket."""
         self._told_deaf = False
+        self._asked = NOTHING
+        """What the turn in the making answers."""
         if restored:
             toolbox.take_up(restored.begun)
         self._arm()
@@ -281,6 +287,8 @@ class Session:
         self.speaking.attached = True
         self.floor.on_back(now)
         self._engines.prepare()
+        if self._rules.questions:
+            self._engines.stt.expect(self._phrases())
         self.minutes.note("resume" if resumed else "attach", now, {})
         if not self._greeted and self.setup.greeting:
             self._greet_at = now + GREETING_PATIENCE_S
@@ -397,6 +405,7 @@ class Session:
             case act.StartUtterance():
                 self._partial = ""
                 self.hearing.thrifty = bool(self.minutes.bill.why_spent())
+                self._attend()
                 self.hearing.start(action.utterance, action.from_frame)
             case act.SettleUtterance():
                 self.hearing.settle(action.utterance, action.silence_ms)
@@ -477,7 +486,7 @@ class Session:
         now, text = self._now(), transcript.text.strip()
         complete, why = 0.5, ""
         if transcript.settled or transcript.final:
-            verdict = self._judge.judge(text, transcript.language or self.setup.language)
+            verdict = self._verdict(utterance, text, transcript.language or self.setup.language)
             complete, why = verdict.complete, verdict.reason
             if transcript.complete is not None:
                 complete = transcript.complete
@@ -505,6 +514,28 @@ class Session:
             self._partial = so_far
             self.emit({"type": "transcription", "turn": self.floor.turn + 1, "text": so_far, "final": False})
         self._arm()
+
+    def _attend(self) -> None:
+        """What the agent was heard to ask decides how the answer is listened to and waited for."""
+        if not self._rules.questions:
+            return
+        asked = question(self.speaking.heard_last(), self.setup.language)
+        self.hearing.expected = Expected(asked.kind, self._phrases())
+        self.floor.retime(paced(self._timing(), asked.kind))
+        if asked.kind and asked != self._asked:
+            told = {"expected": asked.kind, **({"count": asked.count} if asked.count else {})}
+            self.minutes.decide(self._now(), "question", "the agent asked for it", **told)
+        self._asked = asked
+
+    def _phrases(self) -> tuple[str, ...]:
+        tools = self._engines.tools.values()
+        return tuple(phrase for tool in tools for phrase in manners_of(tool).phrases)
+
+    def _verdict(self, utterance: int, text: str, language: str) -> Verdict:
+        """Whether the user is done: by what was asked, else by the words alone."""
+        so_far = " ".join(part for part in (self.floor.said_before(utterance), text) if part)
+        answer = judge(self._asked, so_far, language) if text else None
+        return answer or self._judge.judge(text, language)
 
     def _on_deaf(self, utterance: int, error: SttError) -> None:
         message = error.user_message

@@ -150,6 +150,8 @@ class Rules:
     resume_s: float = 60.0
     tariff: Tariff = field(default_factory=Tariff)
     budget: Budget = field(default_factory=lambda: Budget(Limits(), can_downgrade=False))
+    questions: bool = True
+    """What the agent asked for last decides how the answer is listened to and waited for."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -194,6 +194,15 @@ class Speaking:
         for reply in self._replies.values():
             self._cancel(reply)
 
+    def heard_last(self) -> str:
+        """What the agent was heard to say last: of a reply that sounds, the part that has been played."""
+        reply, playout = self.current, self._floor().playout
+        if reply is not None and playout is not None:
+            heard = reply.heard_text(playout.heard(self._mouth.now()))
+            if heard:
+                return heard
+        return self._mouth.minutes.heard_last()
+
     # -- the client ----------------------------------------------------------------------------------------
 
     def on_playback(self, response_id: str, played_ms: float) -> None:

@@ -11,7 +11,7 @@ annotated `ToolContext` is given by the server and is no argument of the model's
 
 import inspect
 import typing
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
@@ -72,11 +72,13 @@ def tool(
     confirm: bool = False,
     terminal: bool = False,
     idempotent: bool = False,
+    phrases: Sequence[str] = (),
 ) -> Callable[[Function], FunctionTool]:
     """A decorator. The name is the function's, the description its docstring, unless they are given; for the
     rest see `contracts.Manners`. Raises TypeError for a signature that no schema can be made of."""
     spoken = {"": speaks_while_running} if isinstance(speaks_while_running, str) else speaks_while_running
-    manners = Manners(timeout_s, {k: v for k, v in spoken.items() if v}, confirm, terminal, idempotent)
+    said = {language: text for language, text in spoken.items() if text}
+    manners = Manners(timeout_s, said, confirm, terminal, idempotent, tuple(phrases))
 
     def decorate(function: Function) -> FunctionTool:
         if not inspect.iscoroutinefunction(function):

@@ -403,7 +403,13 @@ def _rules(config: Config, tariff: Tariff, budget: Budget) -> Rules:
     )
     pipeline = config.pipeline
     return Rules(
-        timing, pipeline.lead_ms, config.server.idle_timeout_s, pipeline.resume_window_s, tariff, budget
+        timing,
+        pipeline.lead_ms,
+        config.server.idle_timeout_s,
+        pipeline.resume_window_s,
+        tariff,
+        budget,
+        config.turn.questions,
     )
 
 

@@ -90,6 +90,7 @@ class Turn:
     min_silence_ms: Annotated[int, Range(20, 60_000)] = 300
     max_silence_ms: Annotated[int, Range(20, 60_000)] = 1500
     speculate: bool = True
+    questions: bool = True
     barge_in_ms: Millis = 300
     barge_in_words: Annotated[int, Range(1, 100)] = 2
     options: Options = field(default_factory=dict)

@@ -5,8 +5,18 @@ from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import aclosing
 
 from pipeline.chain.member import Chain, Member, Report, ignore, now
-from pipeline.contracts import INPUT_RATE_HZ, Failure, SttError, Transcriber, TranscriberEngine, Transcript
+from pipeline.contracts import (
+    INPUT_RATE_HZ,
+    Expected,
+    Failure,
+    Listening,
+    SttError,
+    Transcriber,
+    TranscriberEngine,
+    Transcript,
+)
 from pipeline.core.endpoint import CATCH_UP
+from pipeline.questions import likely_words
 from pipeline.request import Outcome, Request
 
 HEAD_START_S = 1.0
@@ -32,9 +42,16 @@ class SttChain:
         report: Report = ignore,
         *,
         thrifty: bool = False,
+        expected: Expected | None = None,
     ) -> "SttUtterance":
         members = who_speaks(language, self.chain.in_order(thrifty=thrifty))
-        return SttUtterance(self, members, language, hints, report)
+        return SttUtterance(self, members, language, hints, report, expected)
+
+    def expect(self, phrases: Sequence[str]) -> None:
+        """A client came whose tools are asked for in these words."""
+        for member in self.chain.members:
+            if isinstance(member.engine, Listening):
+                member.engine.expect(phrases)
 
 
 def who_speaks(
@@ -60,7 +77,9 @@ class SttUtterance:
         language: str,
         hints: Sequence[str],
         report: Report,
+        expected: Expected | None = None,
     ) -> None:
+        self._expected = expected
         self._engine, self._language, self._hints, self._report = engine, language, hints, report
         self._behind = members
         """Who has not been asked yet."""
@@ -143,7 +162,14 @@ class SttUtterance:
     def _open_next(self) -> "tuple[Member[TranscriberEngine], Transcriber]":
         member = self._behind.pop(0)
         self.requests.append(Request("stt", member.name, member.model, now()))
-        return member, member.engine.open(self._language, self._hints)
+        engine, expected, hints = member.engine, self._expected, self._hints
+        if expected is None:
+            return member, engine.open(self._language, hints)
+        if isinstance(engine, Listening):
+            return member, engine.listen(expected, self._language, hints)
+        if not getattr(engine, "hints_reconnect", False):
+            hints = (*hints, *likely_words(expected.kind, self._language))
+        return member, engine.open(self._language, hints)
 
     def _next(self, error: SttError) -> None:
         """Go on with the next recognizer, from the utterance's beginning."""

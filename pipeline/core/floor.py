@@ -129,6 +129,10 @@ class Floor:
         """What was understood so far of the turn in the making: all of its utterances."""
         return self._draft.text
 
+    def said_before(self, utterance: int) -> str:
+        """What earlier utterances of the turn in the making said."""
+        return " ".join(h.text for u, h in self._draft.utterances.items() if u < utterance and h.text)
+
     def is_settled(self, utterance: int) -> bool:
         """The utterance's text covers everything that was said so far, or it is gone."""
         heard = self._draft.utterances.get(utterance)

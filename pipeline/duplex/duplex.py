@@ -16,6 +16,7 @@ from pipeline.chain.member import ignore, now
 from pipeline.contracts import (
     Asked,
     Ended,
+    Expected,
     Failure,
     ProviderError,
     Said,
@@ -105,13 +106,19 @@ class Duplex:
             self._task = self._terms.spawn(self._converse())
 
     def open(
-        self, language: str = "", hints: Sequence[str] = (), report: Report = ignore, *, thrifty: bool = False
+        self,
+        language: str = "",
+        hints: Sequence[str] = (),
+        report: Report = ignore,
+        *,
+        thrifty: bool = False,
+        expected: Expected | None = None,
     ) -> Heard:
         """An utterance begins; an answer that nobody has heard yet is not wanted any more."""
         self._withdraw()
 
         def recognizers() -> SttUtterance:
-            return self._recognizers.open(language, hints, report, thrifty=thrifty)
+            return self._recognizers.open(language, hints, report, thrifty=thrifty, expected=expected)
 
         if not self._may_ask(thrifty=thrifty):
             return recognizers()

@@ -13,7 +13,7 @@ from contextlib import aclosing
 from typing import Protocol
 
 from pipeline.chain import Report, SttUtterance
-from pipeline.contracts import Talk, Transcript
+from pipeline.contracts import Expected, Talk, Transcript
 from pipeline.request import Request
 
 UNWRITTEN = "[not transcribed]"
@@ -24,7 +24,13 @@ class Ears(Protocol):
     """What hears for a session: recognizers in a row, or a model that hears by itself."""
 
     def open(
-        self, language: str = "", hints: Sequence[str] = (), report: Report = ..., *, thrifty: bool = False
+        self,
+        language: str = "",
+        hints: Sequence[str] = (),
+        report: Report = ...,
+        *,
+        thrifty: bool = False,
+        expected: Expected | None = None,
     ) -> "Heard": ...
 
 

@@ -82,6 +82,8 @@ def create(options: Options, env: Env) -> "Deepgram":
 class Deepgram:
     """The `TranscriberEngine`. A line is a WebSocket; its URL says everything about it, so it is its key."""
 
+    hints_reconnect = True
+
     def __init__(self, options: Options, key: str, language: str) -> None:
         self._options, self._key, self._language = options, key, language
         self.model = options.model

@@ -91,6 +91,7 @@ def create(options: Options, env: Env) -> "ElevenLabs":
 class ElevenLabs:
     """The `TranscriberEngine`."""
 
+    hints_reconnect = True
     languages: tuple[str, ...] = ()
 
     def __init__(self, options: Options, key: str, language: str) -> None:

@@ -24,9 +24,11 @@ from pipeline.stt.messages import (
     FINISH,
     OPEN,
     PARTIAL,
+    PREPARE,
     SETTLE,
     SETTLED,
 )
+from pipeline.stt.pocketsphinx_narrow import Books, Narrow
 from pipeline.worker import Link, Note, Refused, run
 
 PARTIAL_BYTES = 120 * BYTES_PER_MS  # a word is 200 ms or more: looking oftener finds nothing new
@@ -42,8 +44,10 @@ def words_of(hypothesis: str) -> str:
 class Utterance:
     """What the worker knows of one utterance."""
 
-    def __init__(self) -> None:
+    def __init__(self, expected: dict[str, Any] | None) -> None:
+        self.expected = expected
         self.decoder: Decoder | None = None
+        self.narrow: Narrow | None = None  # hears the same with few words
         self.waiting: list[Note] = []  # until there is a decoder for it
         self.waiting_bytes = 0
         self.unseen_bytes = 0  # fed since its text was last looked at
@@ -58,6 +62,7 @@ class Recognizer:
         self._limit = int(settings["decoders"])
         self._grammar = _grammar_text(settings["grammar"])
         self._config = _decoder_config(settings)
+        self._books = Books(self._limit)
         self._free: list[Decoder] = []
         self._loaded = 0
         self._utterances: dict[int, Utterance] = {}
@@ -65,11 +70,13 @@ class Recognizer:
 
     def take(self, note: Note) -> None:
         """Deal with one message."""
+        if note.kind == PREPARE:
+            self._books.prepare(json.loads(note.payload)["phrases"])
+            return
         if note.kind == OPEN:
-            utterance = self._utterances[note.ident] = Utterance()
-            utterance.decoder = self._decoder()
-            if utterance.decoder:
-                utterance.decoder.start_utt()
+            utterance = self._utterances[note.ident] = Utterance(json.loads(note.payload).get("expected"))
+            if decoder := self._decoder():
+                self._start(utterance, decoder)
             return
         known = self._utterances.get(note.ident)
         if known is None:
@@ -81,9 +88,18 @@ class Recognizer:
         else:
             self._work(note, known, known.decoder)
 
+    def _start(self, utterance: Utterance, decoder: Decoder) -> None:
+        utterance.decoder = decoder
+        if expected := utterance.expected:
+            channel = decoder.get_cmn(False)
+            utterance.narrow = self._books.open(expected["kind"], expected["phrases"], channel)
+        decoder.start_utt()
+
     def _work(self, note: Note, utterance: Utterance, decoder: Decoder) -> None:
         if note.kind == FEED:
             decoder.process_raw(note.payload, False, False)
+            if utterance.narrow:
+                utterance.narrow.feed(note.payload)
             utterance.unseen_bytes += len(note.payload)
             if utterance.unseen_bytes >= PARTIAL_BYTES:
                 before = utterance.text
@@ -100,7 +116,10 @@ class Recognizer:
     def _look(self, utterance: Utterance, decoder: Decoder) -> str:
         utterance.unseen_bytes = 0
         hypothesis = decoder.hyp()
-        utterance.text = words_of(hypothesis.hypstr) if hypothesis else ""
+        words = utterance.narrow.heard(hypothesis) if utterance.narrow else None
+        if words is None:
+            words = hypothesis.hypstr if hypothesis else ""
+        utterance.text = words_of(words)
         return utterance.text
 
     def _wait(self, note: Note, utterance: Utterance) -> None:
@@ -112,14 +131,16 @@ class Recognizer:
             self._forget(note.ident)
 
     def _forget(self, ident: int) -> None:
-        decoder = self._utterances.pop(ident).decoder
+        utterance = self._utterances.pop(ident)
+        if utterance.narrow:
+            utterance.narrow.close()
+        decoder = utterance.decoder
         if decoder is None:
             return
         decoder.end_utt()  # adapts its idea of the channel (live CMN), which the next utterance starts from
         for waiting_id, waiting in self._utterances.items():
             if waiting.decoder is None:
-                waiting.decoder = decoder
-                decoder.start_utt()
+                self._start(waiting, decoder)
                 notes, waiting.waiting = waiting.waiting, []
                 for note in notes:
                     if waiting_id in self._utterances:

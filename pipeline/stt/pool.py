@@ -68,10 +68,19 @@ class Pool:
 
     def open(self, language: str = "", hints: Sequence[str] = ()) -> "Utterance":
         """Start an utterance on the least busy worker."""
+        return self._open({"language": language, "hints": list(hints)})
+
+    def _open(self, asked: Mapping[str, Any]) -> "Utterance":
         running = [s for s in self._slots if s.child.is_running] or self._slots
         slot = min(running, key=lambda s: len(s.utterances))
         self._next_id = self._next_id % 0xFFFF_FFFF + 1
-        return Utterance(slot, self._next_id, self._plugin, language, hints)
+        return Utterance(slot, self._next_id, self._plugin, asked)
+
+    def tell(self, kind: int, fields: Mapping[str, Any]) -> None:
+        """Something that every worker is to know; those that are not running will not."""
+        for slot in self._slots:
+            if slot.child.is_running:
+                slot.child.send(kind, 0, json.dumps(fields).encode())
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -107,7 +116,7 @@ class _Slot:
 class Utterance:
     """One `Transcriber` whose work is done in a worker."""
 
-    def __init__(self, slot: _Slot, ident: int, plugin: str, language: str, hints: Sequence[str]) -> None:
+    def __init__(self, slot: _Slot, ident: int, plugin: str, asked: Mapping[str, Any]) -> None:
         self._slot, self._id, self._plugin = slot, ident, plugin
         self._outlet = Outlet()
         self._unsent = bytearray()
@@ -117,7 +126,7 @@ class Utterance:
         self._settled: Transcript | None = None  # the answer to the last settle
         self._final_due = False  # the last settle's answer is to be the final
         slot.utterances[ident] = self
-        self._send(OPEN, json.dumps({"language": language, "hints": list(hints)}).encode())
+        self._send(OPEN, json.dumps(asked).encode())
 
     def feed(self, pcm: bytes) -> None:
         """Gather audio and pass it on in batches."""

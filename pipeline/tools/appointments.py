@@ -23,6 +23,7 @@ from pipeline.slots import (
     why_not,
 )
 from pipeline.tool import FunctionTool, Refused, tool
+from pipeline.tools.appointments_phrases import AVAILABLE, BOOK, CANCEL, GOODBYE, MOVE, VIEW
 from pipeline.tools.when import find_date
 from pipeline.when import read_time
 
@@ -235,7 +236,7 @@ def _people(at_desk: Callable[[ToolContext], Desk]) -> tuple[Tool, Tool]:
         context.caller.phone, context.caller.name = phone, name or known or ""
         return {"phone_number": phone, "name": context.caller.name, "returning": known is not None}
 
-    @tool(terminal=True, idempotent=True)
+    @tool(terminal=True, idempotent=True, phrases=GOODBYE)
     async def end_conversation(
         reason: Annotated[str, "Why it ends, in a few words"] = "",
     ) -> Mapping[str, Any]:
@@ -246,7 +247,7 @@ def _people(at_desk: Callable[[ToolContext], Desk]) -> tuple[Tool, Tool]:
 
 
 def _bookings(at_desk: Callable[[ToolContext], Desk], *, confirm: bool) -> list[Tool]:
-    @tool(idempotent=True, speaks_while_running=WAIT)
+    @tool(idempotent=True, speaks_while_running=WAIT, phrases=AVAILABLE)
     async def fetch_available_slots(
         context: ToolContext, date: Annotated[str, DAY_HINT]
     ) -> Mapping[str, Any]:
@@ -259,7 +260,7 @@ def _bookings(at_desk: Callable[[ToolContext], Desk], *, confirm: bool) -> list[
             raise desk.refused(No.WEEKEND, day=day)
         return {"date": day.isoformat(), "slots": await desk.free(day)}
 
-    @tool(idempotent=True, speaks_while_running=WAIT)
+    @tool(idempotent=True, speaks_while_running=WAIT, phrases=BOOK)
     async def book_appointment(
         context: ToolContext, date: Annotated[str, DAY_HINT], time: Annotated[str, TIME_HINT]
     ) -> Mapping[str, Any]:
@@ -282,7 +283,7 @@ def _bookings(at_desk: Callable[[ToolContext], Desk], *, confirm: bool) -> list[
             raise await desk.taken(day, at)
         return _told(made)
 
-    @tool(idempotent=True, speaks_while_running=WAIT)
+    @tool(idempotent=True, speaks_while_running=WAIT, phrases=VIEW)
     async def get_user_appointments(context: ToolContext) -> Mapping[str, Any]:
         """The caller's appointments that are still to come."""
         desk = at_desk(context)
@@ -291,7 +292,7 @@ def _bookings(at_desk: Callable[[ToolContext], Desk], *, confirm: bool) -> list[
         coming = [one for one in found if not is_past(date.fromisoformat(one.date), one.time, desk.now)]
         return {"name": context.caller.name, "appointments": [_told(one) for one in coming]}
 
-    @tool(idempotent=True, speaks_while_running=WAIT)
+    @tool(idempotent=True, speaks_while_running=WAIT, phrases=MOVE)
     async def modify_appointment(
         context: ToolContext,
         appointment_id: Annotated[str, CODE_HINT],
@@ -312,7 +313,7 @@ def _bookings(at_desk: Callable[[ToolContext], Desk], *, confirm: bool) -> list[
             raise await desk.taken(day, at)
         return _told(moved)
 
-    @tool(idempotent=True, speaks_while_running=WAIT)
+    @tool(idempotent=True, speaks_while_running=WAIT, phrases=CANCEL)
     async def cancel_appointment(
         context: ToolContext, appointment_id: Annotated[str, CODE_HINT]
     ) -> Mapping[str, Any]:
