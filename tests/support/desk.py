@@ -41,8 +41,9 @@ class Desk:
     async def say(self, text: str, heard: str | None = None) -> str:
         """Say something. `heard`: all that is heard of the reply, when it is interrupted."""
         self.messages.append(Message("user", text))
+        before = len(self.calls)
         while isinstance(answer := self.responder.answer(self.prompt()), ToolCall):
-            assert len(self.calls) < 40, "it goes in circles"
+            assert len(self.calls) < before + 5, "it goes in circles"
             await self.run(answer)
         reply = answer if heard is None else heard
         if reply:
