@@ -14,6 +14,7 @@ NOW = datetime(2026, 11, 21, 23, 30, tzinfo=UTC)
 SIMPLE: dict[str, tuple[tuple[str, dict[str, Any]], ...]] = {
     "appointments": (("end_conversation", {}), ("end_conversation", {"reason": "done"})),
     "clock": (("clock", {}), ("clock", {"timezone": "Europe/Madrid"})),
+    "handoff": (("list_agents", {}),),
 }
 """Calls that succeed anywhere, of each plug-in's tools. A new plug-in adds its line."""
 
