@@ -25,6 +25,10 @@ const DETAILS = [
   [/^This link is not good/, "link"],
   [/^This server sends no mail/, "no-mail"],
   [/^You are the only administrator/, "last-admin"],
+  [/ is already taken\. |^Nothing is free on /, "slot-taken"],
+  [/ is in the past\. /, "slot-past"],
+  [/^That appointment (was on|has been cancelled)/, "slot-over"],
+  [/must be a phone number of/, "phone"],
   [/^The server answered with an error \((?<status>\d+)\)/, "status"],
   [/^Log in first|^This token is not valid/, "login-first"],
 ];

@@ -12,6 +12,7 @@ export const es = {
   "nav.history": "Historial",
   "nav.agents": "Agentes",
   "nav.sessions": "Sesiones",
+  "nav.appointments": "Citas",
   "nav.analytics": "Estadísticas",
   "nav.admin": "Administración",
   "nav.profile": "Cuenta:",

@@ -19,6 +19,7 @@ export const en = {
   "nav.history": "History",
   "nav.agents": "Agents",
   "nav.sessions": "Sessions",
+  "nav.appointments": "Appointments",
   "nav.analytics": "Analytics",
   "nav.admin": "Administration",
   "nav.profile": "Account:",

@@ -113,7 +113,8 @@ def test_check_says_what_each_stage_would_use(scripted: Path, capsys: pytest.Cap
     lines = [line.split() for line in capsys.readouterr().out.splitlines()]
     for kind in ("stt", "llm", "tts"):
         assert [kind, "scripted", "ready"] in lines
-    assert ["tools", "clock", "ready"] in lines
+    assert ["tools", "appointments", "ready"] in lines
+    assert ["clock", "ready"] in lines
     assert ["database", "parley.db", "will", "be", "created"] in lines
     assert ["talks", "conversations", "will", "be", "created"] in lines
     assert lines[-1] == ["Ready:", "parley", "serve"]

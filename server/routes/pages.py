@@ -106,6 +106,7 @@ class _Pages:
             get("/history/{session_id}", self._one_talk, "One talk"),
             get("/agents", self._of_user("agents"), "My agents"),
             get("/sessions", self._of_user("sessions"), "My sessions"),
+            get("/appointments", self._of_user("appointments"), "The week's appointments"),
             get("/analytics", self._of_user("analytics"), "How my talks went"),
             get("/admin", self._admin, "Users, sessions, usage"),
             get("/forgot", self._plain("forgot"), "I forgot my password"),

@@ -58,7 +58,10 @@ TABLE: dict[str, Row] = {
     # pages and documentation
     **{f"GET {path}": Row(EVERYBODY) for path in ("/", "/chat", "/docs", "/redoc")},
     **{f"GET {path}": Row(EVERYBODY) for path in ("/docs/websocket", "/openapi.json", "/asyncapi.json")},
-    **{f"GET {path}": Row(of("401", "303")) for path in ("/profile", "/history", "/agents", "/sessions")},
+    **{
+        f"GET {path}": Row(of("401", "303"))
+        for path in ("/profile", "/history", "/agents", "/sessions", "/appointments")
+    },
     "GET /analytics": Row(of("401", "303")),
     **{f"GET {path}": Row("200 200 200 200 303 303 303") for path in ("/login", "/signup")},
     **{f"GET {path}": Row(EVERYBODY) for path in ("/forgot", "/reset", "/verify")},

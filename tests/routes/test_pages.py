@@ -14,7 +14,7 @@ from tests.routes.conftest import Client, signed_up
 from tests.static.test_files import Page
 
 FOR_ALL = ("/", "/chat", "/login", "/signup", "/forgot", "/reset?key=x", "/verify?key=x")
-FOR_USERS = ("/profile", "/history", "/agents", "/sessions", "/logout")
+FOR_USERS = ("/profile", "/history", "/agents", "/sessions", "/appointments", "/logout")
 
 
 def parts_of(html: str) -> Page:
@@ -41,7 +41,7 @@ async def test_every_page_is_drawn_in_both_languages_with_nothing_inline(
 
 async def test_a_stranger_is_sent_to_the_login_and_comes_back(client: Client) -> None:
     nobody = client()
-    for path in ("/profile", "/history", "/history/x", "/agents", "/sessions", "/admin"):
+    for path in ("/profile", "/history", "/history/x", "/agents", "/sessions", "/appointments", "/admin"):
         answer = await nobody.get(path)
         assert answer.status_code == 303
         assert answer.headers["location"].startswith("/login?next=%2F")
