@@ -24,14 +24,16 @@ $(VENV)/.installed-test: $(VENV)/.installed
 run: install
 	$(BIN)/parley serve
 
-# Calls and browsers run in real time, one after the other; everything else runs side by side.
+# Calls and browsers run in real time, one after the other; everything else runs side by side, on more workers
+# than there are cores: much of it waits for sockets and child processes.
+WORKERS ?= $(shell expr 2 \* $$(nproc 2>/dev/null || echo 2))
 IN_REAL_TIME := tests/calls tests/browser
 
 test: install-test lint
 ifdef ARGS
 	$(BIN)/python -m pytest $(ARGS)
 else
-	$(BIN)/python -m pytest -n auto --dist loadfile $(IN_REAL_TIME:%=--ignore=%)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(IN_REAL_TIME:%=--ignore=%)
 	$(BIN)/python -m pytest $(IN_REAL_TIME)
 endif
 
