@@ -115,11 +115,12 @@ async def test_of_two_who_say_yes_at_the_same_instant_one_gets_the_slot(app: App
     assert len((await app.parts.appointments.list())[0]) == 1
 
 
-async def test_goodbye_ends_the_talk(client: Client) -> None:
+async def test_goodbye_ends_the_talk(app: App, client: Client) -> None:
     http = client()
     caller = await call(http)
     assert await caller.says("goodbye") == "Goodbye. Have a nice day."
-    async with asyncio.timeout(10):
-        body = {"session_id": caller.session_id, "text": "hello?"}
-        while (await http.post("/conversation/process", json=body)).status_code != 409:
+    async with asyncio.timeout(20):
+        while app.sessions.get(caller.session_id) is not None:
             await asyncio.sleep(0.05)
+    body = {"session_id": caller.session_id, "text": "hello?"}
+    assert (await http.post("/conversation/process", json=body)).status_code == 409
