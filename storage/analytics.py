@@ -53,7 +53,7 @@ MOST_ROWS = 100
 """Of agents and users: the dearest of them."""
 FEW = 10
 """Of the slowest and the dearest."""
-PART = 100
+PART = 40
 """Rows that are made at a time: a millisecond's work."""
 
 
@@ -88,7 +88,9 @@ class Analytics:
     async def turns(self, scope: Scope, most: int) -> AsyncGenerator[list[Row], None]:
         """The turns of those talks with what each cost, latest talk first, a few at a time."""
         async with self._places, self._database.read() as connection:
-            found = await connection.stream(turns_of(talks_of(scope)).limit(most))
+            query = turns_of(talks_of(scope)).limit(most)
+            await asyncio.sleep(0)
+            found = await connection.stream(query)
             async for rows in found.mappings().partitions(PART):
                 yield [{**row, "cost": round(row["cost"] or 0.0, DIGITS)} for row in rows]
 
@@ -121,7 +123,12 @@ class _Reading:
         return found
 
     async def _rows(self, query: Any) -> list[Row]:
-        return [dict(row) for row in (await self._connection.execute(query)).mappings()]
+        # To make a question, to ask it and to read the answer takes the loop a millisecond each: others may
+        # come in between.
+        await asyncio.sleep(0)
+        found = (await self._connection.execute(query)).mappings()
+        await asyncio.sleep(0)
+        return [dict(row) for row in found]
 
     def _day(self, day: str) -> Row:
         if day not in self._days:

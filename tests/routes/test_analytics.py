@@ -5,6 +5,7 @@ import csv
 import io
 import itertools
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import httpx2
@@ -14,10 +15,12 @@ from prometheus_client.parser import text_string_to_metric_families
 from pipeline.contracts import ToolCall
 from pipeline.session import Session
 from server.app import App
+from server.metrics import Metrics, merged, reason_of
 from server.plans import Plan
 from storage.times import iso
 from tests.routes.conftest import Client, bearer, signed_up
 from tests.routes.talks import SHORT, talk, talking, user_of
+from tests.support.live import SCRIPTED, LiveServer
 from tests.support.speech import clip
 
 PRICES = {
@@ -142,7 +145,11 @@ async def scraped(app: App, address: str = "127.0.0.1", **headers: str) -> Sampl
         answer = await program.get("/metrics", headers=headers)
     assert answer.status_code == 200, answer.text
     assert answer.headers["content-type"].startswith("text/plain; version=0.0.4")
-    families = text_string_to_metric_families(answer.text)
+    return read(answer.text)
+
+
+def read(text: str) -> Samples:
+    families = text_string_to_metric_families(text)
     return {(s.name, frozenset(s.labels.items())): s.value for family in families for s in family.samples}
 
 
@@ -272,3 +279,62 @@ async def test_whoever_has_the_token_reads_from_anywhere(app: App) -> None:
         for shown in ("", "Bearer let me out", "Basic let me in", "Bearer"):
             answer = await program.get("/metrics", headers={"Authorization": shown} if shown else {})
             assert (answer.status_code, answer.headers["www-authenticate"]) == (401, "Bearer")
+
+
+@pytest.mark.slow
+async def test_whichever_worker_is_asked_tells_the_numbers_of_all(tmp_path: Path) -> None:
+    """Six talks, each at a worker that the kernel picks."""
+    settings = {**SCRIPTED, "PARLEY_PIPELINE__GREETING": ""}
+    server = await asyncio.to_thread(LiveServer, tmp_path, settings, arguments=["--workers", "2"])
+    try:
+        # A connection for each request: the kernel picks the worker.
+        headers = {"Connection": "close"}
+        async with httpx2.AsyncClient(base_url=server.url, headers=headers, timeout=30) as http:
+            for _ in range(6):
+                session_id = (await http.post("/sessions/", json={"mode": "text"})).json()["id"]
+                path = f"/sessions/{session_id}"
+                assert (await http.post(f"{path}/message", json={"message": "Hi."})).status_code == 200
+                await http.post(f"{path}/end")
+            for _ in range(4):
+                samples = read((await http.get("/metrics")).text)
+                assert total(samples, "parley_turns_total") == 6
+                assert total(samples, "parley_sessions_opened_total") == 6
+                for worker in ("0", "1"):
+                    assert total(samples, "parley_worker_up", worker=worker) == 1
+                    assert total(samples, "process_cpu_seconds_total", worker=worker) > 0
+                assert all("worker" in dict(labels) for _, labels in samples)
+    finally:
+        assert await asyncio.to_thread(server.stop) == 0
+
+
+def test_what_workers_tell_is_joined_by_metric_and_each_head_is_told_once() -> None:
+    one, two = Metrics(()), Metrics(())
+    for metrics, price in ((one, 0.25), (two, 0.5)):
+        line = {"stage": "llm", "provider": 'a "b"\n', "model": "# HELP", "outcome": "ok", "price": price}
+        metrics.request(line)
+
+    async def told(metrics: Metrics, worker: str) -> str:
+        return "".join([text async for text in metrics.families(worker)])
+
+    texts = [asyncio.run(told(metrics, worker)) for metrics, worker in ((one, "0"), (two, "1"))]
+    text = merged(texts)
+    assert text.count("# HELP parley_cost_dollars_total ") == 1
+    samples = read(text)
+    assert total(samples, "parley_cost_dollars_total") == 0.75
+    assert total(samples, "parley_cost_dollars_total", worker="1", provider='a "b"\n') == 0.5
+
+
+@pytest.mark.parametrize(
+    ("sentence", "word"),
+    [
+        ("500 ms of silence", "silence"),
+        ("300 ms of silence: ends in '.'", "sooner"),
+        ("900 ms of silence: held open, 'my number is' wants more", "held"),
+        ("60 s without a pause", "long"),
+        ("the talk button was released", "released"),
+        ("typed", "typed"),
+        ("my secret words", "other"),
+    ],
+)
+def test_no_words_of_the_user_become_a_label(sentence: str, word: str) -> None:
+    assert reason_of(sentence) == word
