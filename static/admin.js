@@ -124,6 +124,41 @@ function table(id, heads, rows, cells) {
   );
 }
 
+// -- webhooks ------------------------------------------------------------------------------------------------
+
+const dead = new List("/api/admin/webhooks", {
+  box: byId("dead"),
+  draw: deadItem,
+  nothing: () => t("admin.webhooks.nothing"),
+  query: () => ({ state: "dead" }),
+  loaded: ({ receivers, total }) => {
+    byId("webhooks").hidden = receivers.length === 0 && total === 0; // nobody is to be told anything here
+    byId("receivers").replaceChildren(
+      ...receivers.map((one) => make("p", { text: t(one.is_off ? "admin.webhooks.off" : "admin.webhooks.counts", one) })),
+    );
+  },
+});
+
+function deadItem(delivery) {
+  const name = `${delivery.event}, ${delivery.receiver}`;
+  const again = make("button", { class: "button quiet", type: "button", text: t("admin.webhooks.again"), "aria-label": `${t("admin.webhooks.again")}: ${name}` });
+  again.addEventListener("click", async () => {
+    again.disabled = true;
+    try {
+      await api("POST", `/api/admin/webhooks/${delivery.id}/retry`);
+      await dead.load({ told: true });
+    } catch (error) {
+      if (!(error instanceof ApiError)) throw error;
+      showProblem(byId("main"), error.message);
+    }
+  });
+  return make("li", { class: "item" }, [
+    make("h3", { text: name }),
+    make("p", { class: "facts" }, [make("span", { text: moment(delivery.created_at) }), make("span", { text: delivery.error })]),
+    make("div", { class: "row" }, [again]),
+  ]);
+}
+
 byId("span").addEventListener("submit", (event) => {
   event.preventDefault();
   void usage();
@@ -131,4 +166,5 @@ byId("span").addEventListener("submit", (event) => {
 
 void users.load();
 void seen.load();
+void dead.load();
 void usage();

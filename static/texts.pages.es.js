@@ -255,6 +255,11 @@ export const es = {
   "admin.talks": "Charlas",
   "admin.minutes": "Minutos",
   "admin.nothing": "No se usó nada.",
+  "admin.webhooks": "Webhooks que no se pudieron entregar",
+  "admin.webhooks.nothing": "Todo se entregó o espera su turno.",
+  "admin.webhooks.counts": "{name}: {delivered} entregados, {waiting} en espera, {dead} abandonados",
+  "admin.webhooks.off": "{name} no quiere que se le avise más. Si se le envía algo de nuevo, volverá a recibir avisos.",
+  "admin.webhooks.again": "Enviar de nuevo",
 
   "analytics.title": "Estadísticas",
   "analytics.which": "Qué conversaciones",

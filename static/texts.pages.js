@@ -255,6 +255,11 @@ export const en = {
   "admin.talks": "Talks",
   "admin.minutes": "Minutes",
   "admin.nothing": "Nothing was used.",
+  "admin.webhooks": "Webhooks that could not be delivered",
+  "admin.webhooks.nothing": "Everything was delivered, or still waits to be.",
+  "admin.webhooks.counts": "{name}: {delivered} delivered, {waiting} waiting, {dead} given up",
+  "admin.webhooks.off": "{name} wants to be told nothing more. Sending something again turns it on.",
+  "admin.webhooks.again": "Send again",
 
   "analytics.title": "Analytics",
   "analytics.which": "Which talks",
