@@ -72,7 +72,7 @@ TABLE: dict[str, Row] = {
     "GET /share/{key}/audio/{filename}": Row(EVERYBODY, "/share/{share}/audio/conversation.mp3"),
     # operations
     "GET /health": Row(EVERYBODY),
-    "GET /metrics": Row(EVERYBODY),  # on this machine
+    "GET /metrics": Row("401 401 401 401 401 401 401"),  # from elsewhere, and no token is set
     "GET /api/voices": Row(EVERYBODY),
     "GET /ws/status": Row(EVERYBODY),
     # accounts
