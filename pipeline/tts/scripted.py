@@ -105,12 +105,17 @@ async def _until(when: float) -> None:
     if when <= loop.time():
         return
     reached: asyncio.Future[None] = loop.create_future()
-    timer = loop.call_at(when, reached.set_result, None) if when < math.inf else None
+    timer = loop.call_at(when, _arrive, reached) if when < math.inf else None
     try:
         await reached
     finally:
         if timer is not None:
             timer.cancel()
+
+
+def _arrive(reached: "asyncio.Future[None]") -> None:
+    if not reached.done():  # a cancelled wait's timer may be on its way already
+        reached.set_result(None)
 
 
 def _tone() -> bytes:

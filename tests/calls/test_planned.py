@@ -40,10 +40,11 @@ async def test_a_session_that_many_come_to_at_once_is_opened_once(tmp_path: Path
 async def one_session(server: LiveServer, http: httpx2.AsyncClient) -> None:
     session_id = (await http.post("/sessions/", json={})).json()["id"]
     path = f"/sessions/{session_id}"
-    came, *answers = await asyncio.gather(
+    messages = (http.post(f"{path}/message", json={"message": f"number {n}"}) for n in range(COMERS))
+    starts = (http.post(f"{path}/start") for _ in range(COMERS))
+    came, answers = await asyncio.gather(
         asyncio.gather(*(come(f"{server.ws}?session_id={session_id}") for _ in range(COMERS))),
-        *(http.post(f"{path}/message", json={"message": f"number {n}"}) for n in range(COMERS)),
-        *(http.post(f"{path}/start") for _ in range(COMERS)),
+        asyncio.gather(*messages, *starts),
     )
     assert set(came) == {session_id}
     assert [answer.status_code for answer in answers] == [200] * (2 * COMERS), [a.text for a in answers]

@@ -240,11 +240,11 @@ class Cast:
                 key, _ = await parts.credentials.share(user.id, self.things["talk"], timedelta(hours=1))
                 self.things["share"] = key
             if "{appointment}" in wanted:
-                made = await parts.appointments.book(
+                booked = await parts.appointments.book(
                     "5550000000", workday(self.number), "09:00", user_id=user.id
                 )
-                assert made is not None
-                self.things["appointment"] = made.id
+                assert booked is not None
+                self.things["appointment"] = booked.id
             if "{live}" in wanted:
                 await me.post(f"/sessions/{row['id']}/start")
                 self.things["live"] = row["id"]
