@@ -24,17 +24,16 @@ $(VENV)/.installed-test: $(VENV)/.installed
 run: install
 	$(BIN)/parley serve
 
-# Calls and browsers run in real time, one after the other; everything else runs side by side, on more workers
-# than there are cores: much of it waits for sockets and child processes.
+# Much of the suite waits for sockets and child processes: more workers than cores. Calls and browsers by the
+# clock on the wall come afterwards, two at a time.
 WORKERS ?= $(shell expr 2 \* $$(nproc 2>/dev/null || echo 2))
-IN_REAL_TIME := tests/calls tests/browser
 
 test: install-test lint
 ifdef ARGS
 	$(BIN)/python -m pytest $(ARGS)
 else
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(IN_REAL_TIME:%=--ignore=%)
-	$(BIN)/python -m pytest $(IN_REAL_TIME)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile -m "not real_time"
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m real_time tests/calls tests/browser
 endif
 
 lint: install-test

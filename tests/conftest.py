@@ -27,6 +27,15 @@ REQUIRED = {"browser": "PARLEY_REQUIRE_BROWSER", "postgres": "PARLEY_REQUIRE_POS
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "virtual_clock: runs on a loop whose clock jumps to the next deadline")
+    config.addinivalue_line("markers", "real_time: a call or a browser, by the clock on the wall")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Calls and browsers by the clock on the wall want the machine to themselves: they are run last."""
+    for item in items:
+        folder = item.path.parent.name
+        if folder == "browser" or (folder == "calls" and not item.get_closest_marker("virtual_clock")):
+            item.add_marker("real_time")
 
 
 def pytest_asyncio_loop_factories(
