@@ -33,7 +33,8 @@ class Question:
 
     kind: Kind = ""
     count: int = 0
-    """How many digits or signs the whole answer has; 0 = nobody knows."""
+    """How many digits or signs the whole answer has, or the number that a yes or no is about; 0 = nobody
+    knows."""
 
 
 NOTHING = Question()
@@ -51,6 +52,8 @@ def question(reply: str, language: str) -> Question:
     if not asking or not text:
         return NOTHING
     kind = _kind(text, asking)
+    if kind == "yes_no" and sum(c.isdecimal() for c in reply) >= PHONE_DIGITS:
+        return Question(kind, PHONE_DIGITS)  # a number is read back: it may be said again
     if kind == "digits":
         return Question(kind, _count(text, asking) or (PHONE_DIGITS if asking.phone.search(text) else 0))
     return Question(kind, CODE_SIGNS if kind == "code" and asking.confirmation.search(text) else 0)
@@ -115,6 +118,8 @@ def judge(asked: Question, text: str, language: str) -> Verdict | None:
     if asking is None or not words:
         return None
     if asked.kind in ("digits", "code") and asked.count:
+        return _judge_run(asked, words, asking)
+    if asked.kind == "yes_no" and asked.count and digits_in(words, asking) > 2:
         return _judge_run(asked, words, asking)
     if asked.kind == "yes_no" and " ".join(w for w in words if w not in asking.fillers) in asking.answers:
         return Verdict(SURELY, "a yes or no, as was asked")

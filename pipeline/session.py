@@ -44,7 +44,6 @@ from pipeline.speaking import Mouth, Speaking
 from pipeline.succession import HANDOVER, NUDGE, Succession, handed_over
 from pipeline.summary import Summarizer
 from pipeline.timeline import TimeLine
-from pipeline.tool import manners_of
 from pipeline.toolbox import Toolbox
 
 log = logging.getLogger(__name__)
@@ -288,7 +287,7 @@ class Session:
         self.floor.on_back(now)
         self._engines.prepare()
         if self._rules.questions:
-            self._engines.stt.expect(self._phrases())
+            self._engines.stt.expect(self._engines.phrases)
         self.minutes.note("resume" if resumed else "attach", now, {})
         if not self._greeted and self.setup.greeting:
             self._greet_at = now + GREETING_PATIENCE_S
@@ -520,16 +519,12 @@ class Session:
         if not self._rules.questions:
             return
         asked = question(self.speaking.heard_last(), self.setup.language)
-        self.hearing.expected = Expected(asked.kind, self._phrases())
+        self.hearing.expected = Expected(asked.kind, self._engines.phrases)
         self.floor.retime(paced(self._timing(), asked.kind))
         if asked.kind and asked != self._asked:
             told = {"expected": asked.kind, **({"count": asked.count} if asked.count else {})}
             self.minutes.decide(self._now(), "question", "the agent asked for it", **told)
         self._asked = asked
-
-    def _phrases(self) -> tuple[str, ...]:
-        tools = self._engines.tools.values()
-        return tuple(phrase for tool in tools for phrase in manners_of(tool).phrases)
 
     def _verdict(self, utterance: int, text: str, language: str) -> Verdict:
         """Whether the user is done: by what was asked, else by the words alone."""

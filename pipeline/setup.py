@@ -10,6 +10,7 @@ from pipeline.contracts import Caller, DetectorEngine, TalkEngine, Tool, TurnEng
 from pipeline.core.endpoint import Timing
 from pipeline.duplex import Patience
 from pipeline.tariff import Tariff
+from pipeline.tool import manners_of
 
 STARTED = {
     "mode": "mode",
@@ -132,6 +133,11 @@ class Engines:
             llm=self.llm.preferring(asked.get("llm", "")),
             tts=self.tts.preferring(asked.get("tts", "")),
         )
+
+    @property
+    def phrases(self) -> tuple[str, ...]:
+        """What people say who want something of the tools."""
+        return tuple(phrase for tool in self.tools.values() for phrase in manners_of(tool).phrases)
 
     def prepare(self) -> None:
         """Somebody is there, or has begun to speak: connections are opened before they are needed."""

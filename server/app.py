@@ -353,6 +353,8 @@ async def _engines(
         chains.get("talk"),
         Patience(config.talk.timeout_ms / 1000, config.talk.stall_ms / 1000),
     )
+    if config.turn.questions:
+        engines.stt.expect(engines.phrases)  # takes a second or two: not when the first caller is there
     return engines, chains
 
 

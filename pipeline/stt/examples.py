@@ -13,7 +13,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 
-COUNT = 4000
+COUNT = 3000
 """Sentences a kind: each pair of digits comes some hundred times, and they take a tenth of a second."""
 
 _WEIGHT = re.compile(r"(\d+)\*(.*)", re.DOTALL)
@@ -83,6 +83,36 @@ TEMPLATES: Mapping[str, str] = {
     "code": """5*<sign> <sign> <sign> <sign> <sign> <sign> <sign> <sign> | <sign> <sign> <sign> <sign> |
         it's <sign> <sign> <sign> <sign> <sign> <sign> <sign> <sign> |
         the code is <sign> <sign> <sign> <sign> <sign> <sign> <sign> <sign> | <aside> | <when>""",
+    "first": """anna | maria | james | john | robert | michael | william | david | richard | joseph | thomas |
+        charles | mary | patricia | jennifer | linda | elizabeth | barbara | susan | jessica | sarah |
+        karen | nancy |
+        lisa | margaret | betty | sandra | ashley | emily | donna | michelle | carol | amanda | laura |
+        helen | peter |
+        paul | mark | george | kenneth | steven | edward | brian | kevin | andrew | joshua | matthew |
+        daniel |
+        anthony | christopher | alice | emma | olivia | sophia | julia | kate | grace | henry | jack |
+        samuel |
+        benjamin | nathan | adam | frank | walter | martin | simon | victor | oscar | lucas | carlos |
+        juan | jose |
+        luis | miguel | ana | carmen | rosa | elena | eva | nina | clara | diana | irene | ruth | tom |
+        bob | bill |
+        jim | mike | joe | dan | ben | sam | alex | chris | nick | tony | jane | ann | amy | sue | beth |
+        kim""",
+    "last": """smith | johnson | williams | brown | jones | garcia | miller | davis | rodriguez | martinez |
+        hernandez | lopez | gonzalez | wilson | anderson | thomas | taylor | moore | jackson | martin |
+        lee | perez |
+        thompson | white | harris | sanchez | clark | lewis | robinson | walker | young | allen | king |
+        wright |
+        scott | hill | green | adams | baker | nelson | carter | mitchell | roberts | turner | phillips |
+        campbell |
+        parker | evans | edwards | collins | stewart | morris | murphy | cook | rogers | morgan | cooper |
+        peterson |
+        reed | bailey | bell | kelly | howard | ward | cox | richardson | wood | watson | brooks | bennett |
+        gray""",
+    "named": "4*<first> | 2*<first> <last> | <last>",
+    "name": """4*<named> | 6*my name is <named> | 2*i am <named> | 2*i'm <named> | 2*it's <named> |
+        this is <named> |
+        the name is <named> | yes my name is <named> | sure it's <named> | <aside>""",
     "aside": """sorry | what | pardon | can you repeat that | could you say that again |
         say that again please |
         i don't know | i don't have one | hold on | one moment please | just a moment | wait | help |
@@ -90,7 +120,7 @@ TEMPLATES: Mapping[str, str] = {
         bye | stop | cancel | never mind | thank you | thanks | hello | 2*yes | 2*no | that's wrong | okay""",
     "request": "<aside> | <agreeing> | <refusing> | <when> | <digits>",
 }
-KINDS = ("digits", "date", "time", "yes_no", "code")
+KINDS = ("digits", "yes_no", "date", "time", "code", "name")
 
 
 def sentences(kind: str, phrases: Sequence[str] = ()) -> Iterator[str]:

@@ -181,6 +181,20 @@ def test_a_yes_or_no_that_was_asked_for_ends_the_turn(
     assert (verdict.complete if verdict else None) == complete
 
 
+def test_a_number_that_is_read_back_may_be_said_again() -> None:
+    asked = question("5 5 5, 1 2 3, 4 5 6 7. Is that right?", "en")
+    assert asked == Question("yes_no", 10)
+    for said, complete in (
+        ("yes", 0.95),
+        ("no it is five five five", 0.0),
+        ("no it is five five five one two three four five six eight", 0.95),
+        ("no", 0.95),
+    ):
+        verdict = judge(asked, said, "en")
+        assert verdict is not None
+        assert verdict.complete == complete
+
+
 def test_a_yes_that_nobody_asked_for_is_judged_by_its_words() -> None:
     assert judge(Question(), "yes", "en") is None
 
