@@ -98,6 +98,8 @@ class Lobby:
         await self.talks.ended(session_id, _now())
 
     async def _take_up(self, session_id: str) -> Session:
+        if self.sessions.is_ending(session_id):
+            raise Over  # how it ended is not in its row yet
         stored = await self.conversations.get(session_id)
         if stored is None or stored["end_reason"] not in (None, *GOES_ON):
             raise Over

@@ -122,3 +122,5 @@ async def test_goodbye_ends_the_talk(app: App, client: Client) -> None:
     async with asyncio.timeout(20):
         while app.sessions.get(caller.session_id) is not None:
             await asyncio.sleep(0.05)
+    body = {"session_id": caller.session_id, "text": "hello?"}
+    assert (await http.post("/conversation/process", json=body)).status_code == 409
