@@ -20,10 +20,10 @@ from pocketsphinx import Decoder, NGramModel, get_model_path
 from pipeline.stt.examples import KINDS, sentences
 from pipeline.stt.ngrams import arpa
 
-LIKELIER = 0.4
+LIKELIER = 0.1
 """How much likelier, in thousandths of the logarithm a frame, the narrow decoder must find the sound. Answers
-of the kind that was asked for reach 0.9 or more, other clear speech is below 0; between lie noise and speech
-that neither understands; see docs/plugins/stt-pocketsphinx.md."""
+of the kind that was asked for reach 0.5 to 2.5, other clear speech is below -0.3; what lies between neither
+understands; see docs/plugins/stt-pocketsphinx.md."""
 DICTIONARY = "words.dict"
 MOST_BOOKS = 4
 """Vocabularies kept at once: one for each set of tools in use."""
