@@ -194,6 +194,7 @@ async def open_call(
     stall_s: float = 2.0,
     attach: bool = True,
     restored: Restored | None = None,
+    session_id: str = "20261121_120000_aaaaaaaaaaaaaaaaaaaa",
 ) -> Call:
     """A session with scripted stages. `backups` names a second plug-in for a stage; `stt`, `llm` and `tts`
     are the first one's options. `ears` listens instead of the scripted recognizer, `minds` think instead
@@ -229,7 +230,7 @@ async def open_call(
     recorder = MemoryRecorder()
     base = rules or Rules()
     session = Session(
-        "20261121_120000_aaaaaaaaaaaaaaaaaaaa",
+        session_id,
         setup or Setup(greeting=""),
         engines,
         replace(base, timing=timing) if timing else base,
