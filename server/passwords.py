@@ -20,6 +20,7 @@ from argon2.exceptions import InvalidHashError, VerificationError
 T = TypeVar("T")
 
 SHORTEST, LONGEST = 8, 128
+PASSES, MEMORY_KIB = 2, 19 * 1024
 THREADS = 2
 """Hashes at once: each takes 19 MiB and a core. More wait their turn, so a flood of logins cannot take the
 cores from the talks."""
@@ -64,7 +65,7 @@ class Hashes:
     """Makes and checks password hashes, a few at a time."""
 
     def __init__(self, hasher: PasswordHasher | None = None) -> None:
-        self._hasher = hasher or PasswordHasher(time_cost=2, memory_cost=19 * 1024, parallelism=1)
+        self._hasher = hasher or PasswordHasher(time_cost=PASSES, memory_cost=MEMORY_KIB, parallelism=1)
         self._threads = ThreadPoolExecutor(THREADS, "passwords", _stand_back)
         self._nobody = ""
 

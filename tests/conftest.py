@@ -8,13 +8,20 @@ import pytest
 
 from tests.support.leaks import no_leaks
 from tests.support.live import live_server, scripted_server
-from tests.support.postgres import database_url, empty_database_url, postgres, postgres_url
+from tests.support.postgres import (
+    database_url,
+    empty_database_url,
+    migrated_sqlite,
+    postgres,
+    postgres_url,
+)
 from tests.support.virtual import VirtualLoop
 
 __all__ = [
     "database_url",
     "empty_database_url",
     "live_server",
+    "migrated_sqlite",
     "no_leaks",
     "postgres",
     "postgres_url",

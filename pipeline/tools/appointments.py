@@ -6,6 +6,7 @@ The calendar is `context.storage.appointments`; its rules are in `pipeline.slots
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
+from functools import cache
 from typing import Annotated, Any, Protocol
 from zoneinfo import ZoneInfo
 
@@ -209,13 +210,18 @@ def _told(one: Booked) -> dict[str, str]:
 
 def create(options: Options, env: Env) -> Sequence[Tool]:  # noqa: ARG001  (no key is needed)
     """The seven tools."""
+    return _tools(options)
+
+
+@cache
+def _tools(options: Options) -> Sequence[Tool]:
     zone = _zone(options.timezone)
 
     def at_desk(context: ToolContext) -> Desk:
         return Desk(context, local_now(context.now(), zone))
 
     identify, goodbye = _people(at_desk)
-    return [identify, *_bookings(at_desk, confirm=options.confirm), goodbye]
+    return (identify, *_bookings(at_desk, confirm=options.confirm), goodbye)
 
 
 def _people(at_desk: Callable[[ToolContext], Desk]) -> tuple[Tool, Tool]:

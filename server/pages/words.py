@@ -7,6 +7,7 @@ written one `"key": "text",` to a line, which this reads without a JavaScript en
 import json
 import re
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 
 from starlette.requests import Request
@@ -39,6 +40,7 @@ class Words:
         return _BLANK.sub(lambda blank: str(fill.get(blank[1], "")), self.texts[key])
 
 
+@cache
 def all_words() -> dict[str, Words]:
     """Every language's."""
     return {language: Words(language) for language in LANGUAGES}

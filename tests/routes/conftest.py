@@ -15,6 +15,14 @@ PASSWORD = "a long and odd sentence"
 Client = Callable[[], httpx2.AsyncClient]
 
 
+@pytest.fixture(autouse=True)
+def quick_hashes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Passwords are hashed the same way, with less work: every test makes a few. How much work it is in
+    earnest is the business of `tests/core/test_passwords.py`."""
+    monkeypatch.setattr("server.passwords.PASSES", 1)
+    monkeypatch.setattr("server.passwords.MEMORY_KIB", 64)
+
+
 @pytest.fixture
 def settings() -> dict[str, str]:
     """Environment variables over the scripted stages; a test module may override this fixture."""

@@ -43,6 +43,19 @@ def binaries() -> Path | None:
     return Path(initdb).resolve().parent if initdb else None
 
 
+def migrate(url: str) -> None:
+    """Make all tables, in a process of its own: tests that ask for databases run on event loops."""
+    code = (
+        "import asyncio, sys\n"
+        "from storage.database import open_database\n"
+        "async def main():\n"
+        "    await (await open_database(sys.argv[1])).aclose()\n"
+        "asyncio.run(main())\n"
+    )
+    command = [sys.executable, "-c", code, url]
+    subprocess.run(command, cwd=Path(__file__).parents[2], check=True, timeout=START_S)
+
+
 class Cluster:
     """A running PostgreSQL that listens on a port of this machine."""
 
@@ -128,15 +141,7 @@ class Cluster:
     def template(self) -> str:
         """A database with today's tables, made by the program's own migrations."""
         self.sql(f"CREATE DATABASE {TEMPLATE}")
-        code = (
-            "import asyncio, sys\n"
-            "from storage.database import open_database\n"
-            "async def main():\n"
-            "    await (await open_database(sys.argv[1])).aclose()\n"
-            "asyncio.run(main())\n"
-        )
-        command = [sys.executable, "-c", code, self.url(TEMPLATE)]
-        subprocess.run(command, cwd=Path(__file__).parents[2], check=True, timeout=START_S)
+        migrate(self.url(TEMPLATE))
         return TEMPLATE
 
     def create(self, *, empty: bool = False) -> str:
@@ -174,10 +179,19 @@ def postgres_url(postgres: Cluster) -> Iterator[str]:
     postgres.drop(name)
 
 
+@pytest.fixture(scope="session")
+def migrated_sqlite(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A file with all tables, to be copied."""
+    path = tmp_path_factory.mktemp("migrated") / "parley.db"
+    migrate(f"sqlite+aiosqlite:///{path}")
+    return path
+
+
 @pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.postgres)])
 def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """The URL of a database of this test's own: every test that uses it runs on both kinds."""
     if request.param == "sqlite":
+        shutil.copy(request.getfixturevalue("migrated_sqlite"), tmp_path / "parley.db")
         return f"sqlite+aiosqlite:///{tmp_path}/parley.db"
     url: str = request.getfixturevalue("postgres_url")
     return url
