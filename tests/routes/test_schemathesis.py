@@ -227,7 +227,8 @@ def test_no_route_fails_or_answers_what_is_not_documented(
     assert not walked.failed, "\n\n".join(dict.fromkeys(walked.failed))
     routes = sum(len(operations) for operations in described["paths"].values())
     assert len(walked.answers) == routes
-    assert all(sum(answers.values()) >= 5 for answers in walked.answers.values())
+    hardly = {route: answers for route, answers in walked.answers.items() if sum(answers.values()) < 5}
+    assert not hardly
     limited = [route for route, answers in walked.answers.items() if set(answers) <= {405, 429}]
     assert limited == []  # the limits have not answered for a route
 

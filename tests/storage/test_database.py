@@ -3,6 +3,7 @@
 import asyncio
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -105,6 +106,27 @@ async def test_sqlite_is_set_up_for_several_readers_and_one_writer(tmp_path: Pat
         ]
     assert pragmas == ["wal", 1, 5000, 1]
     await database.aclose()
+
+
+@pytest.mark.usefixtures("no_leaks")
+async def test_who_is_cancelled_while_a_file_is_opened_leaves_none_open(tmp_path: Path) -> None:
+    database = await open_database(f"sqlite+aiosqlite:///{tmp_path}/parley.db")
+    try:
+        for steps in range(30):  # cancelled at each step of the opening
+            await database.engine.dispose()
+            reading = asyncio.create_task(_read(database))
+            for _ in range(steps):
+                await asyncio.sleep(0)
+            reading.cancel()
+            with suppress(asyncio.CancelledError):
+                await reading
+    finally:
+        await database.aclose()
+
+
+async def _read(database: Database) -> None:
+    async with database.read() as connection:
+        await connection.exec_driver_sql("SELECT 1")
 
 
 async def test_a_database_in_memory_works() -> None:
