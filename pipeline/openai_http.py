@@ -9,6 +9,7 @@ import importlib
 from contextlib import suppress
 from dataclasses import dataclass
 from difflib import get_close_matches
+from functools import cache
 from types import ModuleType
 from typing import Any, Generic, TypeVar
 
@@ -98,9 +99,11 @@ class OpenAiHttp(Generic[P]):
             base_url=self._place.base_url,
             max_retries=0,
             timeout=timeout,
-            http_client=openai.DefaultAsyncHttpxClient(limits=limits, timeout=timeout),
+            http_client=openai.DefaultAsyncHttpxClient(
+                limits=limits, timeout=timeout, verify=vendor.trust(httpx)
+            ),
         )
-        asyncio.run(_rehearse(openai, httpx, self.failures))
+        _rehearsed(openai, httpx, self.failures)
 
     async def aclose(self) -> None:
         if self._warming is not None:
@@ -161,6 +164,11 @@ class OpenAiHttp(Generic[P]):
         return self._place.advise(vendor.refused(self._error, self._place.who, status, detail, headers))
 
 
+@cache
+def _rehearsed(openai: ModuleType, httpx: ModuleType, failures: tuple[type[BaseException], ...]) -> None:
+    asyncio.run(_rehearse(openai, httpx, failures))
+
+
 async def _rehearse(openai: ModuleType, httpx: ModuleType, failures: tuple[type[BaseException], ...]) -> None:
     """Talk to ourselves once, in the thread's own loop: the packages underneath import most of their modules
     with the first request, which took the event loop 50 to 100 ms at the first caller."""
@@ -174,7 +182,9 @@ async def _rehearse(openai: ModuleType, httpx: ModuleType, failures: tuple[type[
 
     async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
         url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1"
-        alone = httpx.AsyncClient(trust_env=False, timeout=CONNECT_S)  # no proxy between us and ourselves
+        trust = vendor.trust(httpx)
+        # No proxy between us and ourselves.
+        alone = httpx.AsyncClient(trust_env=False, timeout=CONNECT_S, verify=trust)
         async with openai.AsyncOpenAI(
             api_key="none", base_url=url, max_retries=0, http_client=alone
         ) as client:

@@ -6,11 +6,13 @@ It knows no vendor and no stage. Keys are never part of a message.
 import asyncio
 import importlib
 import json
+import ssl
 import urllib.error
 import urllib.request
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from functools import cache
 from http.client import HTTPException
 from types import ModuleType
 from typing import Any, TypeVar
@@ -48,6 +50,14 @@ async def load(module: str, extra: str) -> ModuleType:
             f"the package {(error.name or module).partition('.')[0]} is not installed; "
             f"run: pip install 'parley[{extra}]'"
         ) from error
+
+
+@cache
+def trust(httpx: ModuleType) -> ssl.SSLContext:
+    """Whom clients of this package (httpx or httpx2) believe: one for all, as reading the authorities'
+    certificates takes 50 ms and a megabyte each time."""
+    context: ssl.SSLContext = httpx.create_ssl_context()
+    return context
 
 
 def refused(

@@ -21,7 +21,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from standardwebhooks import Webhook
 
 from pipeline.contracts import MissingKey, ParleyError
-from pipeline.vendor import retry_after_s, short
+from pipeline.vendor import retry_after_s, short, trust
 from server.sections import Config
 from storage.database import Database
 from storage.deliveries import Deliveries, Delivery
@@ -230,9 +230,12 @@ class Courier:
 
     async def _post(self, target: Target, delivery: Delivery) -> Outcome:
         now = self._now()
-        if self._http is None:  # made when it is needed: it reads all the certificates there are
+        trusted = await asyncio.to_thread(trust, httpx2)
+        if self._http is None:
             # A signed body goes where the configuration says and nowhere else: redirects are not followed.
-            self._http = httpx2.AsyncClient(follow_redirects=False, headers={"User-Agent": "parley"})
+            self._http = httpx2.AsyncClient(
+                follow_redirects=False, headers={"User-Agent": "parley"}, verify=trusted
+            )
         signatures = (one.sign(delivery.id, now, delivery.body) for one in target.signers)
         headers = {
             "Content-Type": "application/json",

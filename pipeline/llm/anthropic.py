@@ -94,7 +94,9 @@ class AnthropicHttp(OpenAiHttp[LlmError]):
             base_url=self._at.base_url,
             max_retries=0,
             timeout=timeout,
-            http_client=package.DefaultAsyncHttpxClient(limits=limits, timeout=timeout),
+            http_client=package.DefaultAsyncHttpxClient(
+                limits=limits, timeout=timeout, verify=vendor.trust(httpx)
+            ),
         )
         # These import their modules when first touched: here, not in the first turn.
         _ = self.client.messages, self.client.models.with_raw_response

@@ -111,8 +111,9 @@ class Gemini:
         limits = self._http.Limits(
             max_connections=None, max_keepalive_connections=20, keepalive_expiry=KEEP_S
         )
+        trust = vendor.trust(self._http)
         self._pool = self._http.AsyncClient(
-            limits=limits, follow_redirects=True, event_hooks={"response": [self._note]}
+            limits=limits, follow_redirects=True, event_hooks={"response": [self._note]}, verify=trust
         )
         return self._sdk.Client(
             api_key=self._key,
@@ -121,6 +122,7 @@ class Gemini:
                 base_url=self._options.base_url or wire.BASE_URL,
                 api_version="v1beta",
                 timeout=TIMEOUT_MS,
+                client_args={"verify": trust},
                 httpx_async_client=self._pool,  # without it aiohttp is used where it is installed, with
                 # connections of its own and a second try of its own, seconds later
             ),

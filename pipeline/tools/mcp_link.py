@@ -12,6 +12,7 @@ our session any more. A call that was under way when the connection broke has an
 
 import asyncio
 import logging
+import ssl
 import sys
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
@@ -253,11 +254,14 @@ class Link:
     @asynccontextmanager
     async def _http(self, where: Address) -> AsyncGenerator[Any, None]:
         httpx2: Any = await vendor.load("httpx2", "mcp")
+        trust = await asyncio.to_thread(vendor.trust, httpx2)
 
         def make(*_: Any, **__: Any) -> Any:
             limits = httpx2.Timeout(10.0, read=300.0)  # a tool may work long before it says a word
             return httpx2.AsyncClient(
-                headers=dict(where.headers), timeout=limits, transport=_telling(httpx2, self._is_old_wire)
+                headers=dict(where.headers),
+                timeout=limits,
+                transport=_telling(httpx2, trust, self._is_old_wire),
             )
 
         async with AsyncExitStack() as stack:
@@ -340,7 +344,7 @@ class _Watched:
         await self._stream.__aexit__(*details)
 
 
-def _telling(httpx2: Any, is_old_wire: bool) -> Any:
+def _telling(httpx2: Any, trust: ssl.SSLContext, is_old_wire: bool) -> Any:
     """A transport that turns what goes wrong before a request was begun into an answer to that one request:
     the package would end the whole connection, and with it calls that are under way."""
 
@@ -363,7 +367,7 @@ def _telling(httpx2: Any, is_old_wire: bool) -> Any:
                 return _error(httpx2, response.status_code, -response.status_code, words)
             return response
 
-    return Telling()
+    return Telling(verify=trust)
 
 
 def _error(httpx2: Any, status: int, code: int, message: str) -> Any:

@@ -129,7 +129,8 @@ class ElevenLabs:
         self._spawn(self._list_voices())
 
     def _make_client(self, sdk: Any, core: Any, httpx: Any) -> None:
-        self._http = httpx.AsyncClient(limits=httpx.Limits(keepalive_expiry=KEEP_ALIVE_S), timeout=30.0)
+        limits = httpx.Limits(keepalive_expiry=KEEP_ALIVE_S)
+        self._http = httpx.AsyncClient(limits=limits, timeout=30.0, verify=vendor.trust(httpx))
         self._client = sdk.AsyncElevenLabs(
             base_url=self._base_url, api_key=self._key or None, timeout=30.0, httpx_client=self._http
         )
