@@ -5,7 +5,6 @@ between turns, and turns whatever that package raises into the stage's typed err
 """
 
 import asyncio
-import importlib
 from contextlib import suppress
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -88,9 +87,7 @@ class OpenAiHttp(Generic[P]):
         await asyncio.to_thread(self._build, openai)
 
     def _build(self, openai: ModuleType) -> None:
-        # Version 2 of the package is built on httpx, version 3 on httpx2: whichever its own client is of.
-        base = next(c for c in openai.DefaultAsyncHttpxClient.__mro__ if c.__name__ == "AsyncClient")
-        httpx = importlib.import_module(base.__module__.partition(".")[0])
+        httpx = vendor.http_package(openai.DefaultAsyncHttpxClient)
         self.failures = (openai.OpenAIError, httpx.HTTPError, httpx.StreamError, httpx.InvalidURL)
         limits = httpx.Limits(max_connections=200, max_keepalive_connections=20, keepalive_expiry=KEEP_S)
         timeout = httpx.Timeout(READ_S, connect=CONNECT_S)

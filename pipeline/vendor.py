@@ -52,6 +52,13 @@ async def load(module: str, extra: str) -> ModuleType:
         ) from error
 
 
+def http_package(client: type) -> ModuleType:
+    """What a vendor's own client is built on: httpx in older versions of its package, httpx2 in newer ones,
+    whatever else is installed."""
+    base = next(one for one in client.__mro__ if one.__name__ in ("AsyncClient", "Client"))
+    return importlib.import_module(base.__module__.partition(".")[0])
+
+
 @cache
 def trust(httpx: ModuleType) -> ssl.SSLContext:
     """Whom clients of this package (httpx or httpx2) believe: one for all, as reading the authorities'

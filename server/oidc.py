@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from pipeline.vendor import load
+from pipeline.vendor import http_package, load, trust
 from server.sections import Oidc
 
 ASK_S = 10.0
@@ -70,7 +70,8 @@ class Provider:
         )
         self._jwt, self._jwk = modules["joserfc.jwt"], modules["joserfc.jwk"]
         self._bad_token: type[Exception] = modules["joserfc.errors"].JoseError
-        httpx, authlib = modules["httpx"], modules["authlib.common.errors"]
+        httpx, authlib = http_package(self._client.AsyncOAuth2Client), modules["authlib.common.errors"]
+        self._trust = trust(httpx)
         self._unreadable: tuple[type[Exception], ...] = (httpx.HTTPError, httpx.InvalidURL, ValueError)
         shapes = (KeyError, TypeError, AttributeError)  # JSON of another shape than the standard's
         self._unbelievable = (*self._unreadable, *shapes, authlib.AuthlibBaseError, self._bad_token)
@@ -83,9 +84,9 @@ class Provider:
     async def create(cls, config: Oidc, secret: str, redirect_uri: str) -> "Provider":
         """Raises `Unavailable` if the packages for it are not installed."""
         authlib = ("authlib.integrations.httpx_client", "authlib.oidc.core", "authlib.common.errors")
-        names = (*authlib, "joserfc.jwt", "joserfc.jwk", "joserfc.errors", "httpx")
+        names = (*authlib, "joserfc.jwt", "joserfc.jwk", "joserfc.errors")
         modules = {name: await load(name, "oidc") for name in names}
-        return cls(config, secret, redirect_uri, modules)
+        return await asyncio.to_thread(cls, config, secret, redirect_uri, modules)
 
     async def address(self, attempt: Attempt) -> str:
         """Where the browser logs in. Raises `OidcError`."""
@@ -200,4 +201,5 @@ class Provider:
             redirect_uri=self._redirect_uri,
             code_challenge_method="S256",
             timeout=ASK_S,
+            verify=self._trust,
         )

@@ -5,7 +5,6 @@ off where a model allows that: nobody waits on the phone for thoughts.
 """
 
 import asyncio
-import importlib
 import json
 import logging
 from collections.abc import AsyncIterator, Mapping
@@ -84,8 +83,7 @@ class AnthropicHttp(OpenAiHttp[LlmError]):
         await asyncio.to_thread(self._make, package)
 
     def _make(self, package: ModuleType) -> None:
-        base = next(c for c in package.DefaultAsyncHttpxClient.__mro__ if c.__name__ == "AsyncClient")
-        httpx = importlib.import_module(base.__module__.partition(".")[0])
+        httpx = vendor.http_package(package.DefaultAsyncHttpxClient)
         self.failures = (package.AnthropicError, httpx.HTTPError, httpx.StreamError, httpx.InvalidURL)
         limits = httpx.Limits(max_connections=200, max_keepalive_connections=20, keepalive_expiry=KEEP_S)
         timeout = httpx.Timeout(READ_S, connect=CONNECT_S)

@@ -1,5 +1,6 @@
 """Logging in elsewhere: a real OpenID Connect provider on a local port, and providers that lie."""
 
+import socket
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 import pytest_asyncio
 from joserfc.jwk import RSAKey
 
+from pipeline import vendor
 from server import oidc
 from server.app import App, running
 from server.auth import LOGIN_COOKIE
@@ -55,7 +57,7 @@ async def there(browser: httpx2.AsyncClient, onward: str = "/history") -> str:
     """Log in at the provider. Returns where it sends the browser back to."""
     answer = await browser.get("/auth/oidc/login", params={"next": onward})
     assert answer.status_code == 303
-    async with httpx2.AsyncClient() as outside:
+    async with httpx2.AsyncClient(verify=vendor.trust(httpx2)) as outside:
         back = await outside.get(answer.headers["location"])
     assert back.status_code == 302
     location: str = back.headers["location"]
@@ -244,6 +246,16 @@ async def test_new_keys_are_looked_for_but_not_all_the_time(
     monkeypatch.setattr(oidc, "ASK_AGAIN_S", 0.0)
     assert await log_in(browser_of(client)) == "/history"
     assert provider.asked.count("keys") == 2
+
+
+@pytest.mark.parametrize("part", ["token_endpoint", "jwks_uri"])
+async def test_a_provider_whose_parts_are_down_is_told(
+    client: Client, provider: OidcServer, part: str
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        port = closed.getsockname()[1]
+    provider.spoil["about"] = {part: f"http://127.0.0.1:{port}/"}
+    assert await log_in(browser_of(client)) == "/login?oidc=unreachable"
 
 
 async def test_a_provider_that_is_another_is_not_believed(client: Client, provider: OidcServer) -> None:

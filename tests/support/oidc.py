@@ -12,6 +12,7 @@ import secrets
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import cache
 from typing import Any
 from urllib.parse import urlencode
 
@@ -39,7 +40,7 @@ class OidcServer:
         self.spoil: dict[str, Any] = {}
         """Claims that are not as they should be; None leaves one out."""
         self.secret: str | None = SECRET
-        self.key = RSAKey.generate_key(2048, {"kid": "1", "use": "sig"})
+        self.key = _first_key()
         self.signing: Any = None
         """Another key to sign with than the one that is published."""
         self.algorithm = "RS256"
@@ -157,6 +158,11 @@ class OidcServer:
 
     def change_key(self) -> None:
         self.key = RSAKey.generate_key(2048, {"kid": secrets.token_hex(4), "use": "sig"})
+
+
+@cache
+def _first_key() -> RSAKey:
+    return RSAKey.generate_key(2048, {"kid": "1", "use": "sig"})
 
 
 def _hash(verifier: str) -> str:
