@@ -193,5 +193,5 @@ globalThis.addEventListener("popstate", () => {
   void load();
 });
 
-read();
+if (location.search) read(); // what was typed before this was loaded stays
 void load();

@@ -58,5 +58,5 @@ globalThis.addEventListener("popstate", () => {
   void list.load();
 });
 
-read();
+if (location.search) read(); // what was typed before this was loaded stays
 void list.load();

@@ -233,6 +233,8 @@ class Page {
       announceState(t(this.call.facts.muted ? "say.muted" : "say.unmuted"));
     });
     this.#composer();
+    // Until here a press would have been lost.
+    for (const id of ["orb", "type-instead"]) byId(id).disabled = false;
     document.addEventListener("keydown", (event) => {
       if (event.key === "Escape" && !byId("settings").open && this.call.activity === "speaking") this.call.interrupt();
     });
