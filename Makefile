@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 unexport PYTHONDONTWRITEBYTECODE
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: install install-test run test lint bench clean
+.PHONY: install install-test run test suite lint bench clean
 
 install: $(VENV)/.installed
 install-test: $(VENV)/.installed-test
@@ -14,29 +14,36 @@ install-test: $(VENV)/.installed-test
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 
+# Without --compile: of the vendors' packages only what is used is ever translated.
 $(VENV)/.installed: pyproject.toml | $(BIN)/python
 	@echo "Installing Parley into $(VENV) (about half a minute the first time)"
-	$(PIP) install --editable ".[all]"
+	$(PIP) install --no-compile --editable ".[all]"
 	@touch $@
 
-$(VENV)/.installed-test: $(VENV)/.installed
-	$(PIP) install --editable ".[all,test]"
-	@touch $@
+$(VENV)/.installed-test: pyproject.toml | $(BIN)/python
+	@echo "Installing Parley and what its tests need into $(VENV) (about a minute the first time)"
+	$(PIP) install --no-compile --editable ".[all,test]"
+	@touch $(VENV)/.installed $@
 
 run: install
 	$(BIN)/parley serve
 
-# Much of the suite waits for sockets and child processes: more workers than cores. Calls and browsers by the
-# clock on the wall come afterwards, two at a time.
-WORKERS ?= $(shell expr 2 \* $$(nproc 2>/dev/null || echo 2))
+# Much of the suite waits for sockets and child processes: more workers than cores, and the linters beside
+# them. Calls by the clock on the wall come afterwards, a few at a time.
+WORKERS ?= $(shell expr 3 \* $$(nproc 2>/dev/null || echo 2))
+CALLS ?= 3
 
-test: install-test lint
 ifdef ARGS
+test: install-test lint
 	$(BIN)/python -m pytest $(ARGS)
 else
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile -m "not real_time"
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m real_time tests/calls tests/browser
+test: install-test
+	@$(MAKE) --no-print-directory -j2 lint suite
+	$(BIN)/python -m pytest -n $(CALLS) --dist loadfile -m real_time tests/calls tests/browser
 endif
+
+suite: install-test
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m "not real_time"
 
 lint: install-test
 	$(BIN)/ruff check .

@@ -37,11 +37,19 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "real_time: a call or a browser, by the clock on the wall")
 
 
+PATIENT = (
+    *("analytics_page", "api_module", "appointments_page", "documentation", "looks", "modules"),
+    *("webhooks_page", "worklets"),
+)
+"""The browser's tests in which nobody talks."""
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Calls and browsers by the clock on the wall want the machine to themselves: they are run last."""
+    """Calls by the clock on the wall want the machine to themselves: they are run last."""
     for item in items:
-        folder = item.path.parent.name
-        if folder == "browser" or (folder == "calls" and not item.get_closest_marker("virtual_clock")):
+        folder, name = item.path.parent.name, item.path.stem.removeprefix("test_")
+        is_call = folder == "calls" and not item.get_closest_marker("virtual_clock")
+        if is_call or (folder == "browser" and name not in PATIENT):
             item.add_marker("real_time")
 
 

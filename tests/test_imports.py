@@ -7,6 +7,7 @@ import ast
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -34,6 +35,7 @@ class Module:
     imports: tuple[Import, ...]
 
 
+@cache
 def modules() -> list[Module]:
     found = []
     for package in ("pipeline", "server", "storage"):
@@ -93,14 +95,11 @@ def is_ours(name: str) -> bool:
     return within(name, *OURS)
 
 
-MODULES = modules()
-
-
 def violations(of: str, allowed: tuple[str, ...], banned: tuple[str, ...] = ()) -> list[str]:
     """Imports of ours that modules within `of` may not make, and banned ones of any kind."""
     return [
         f"{module.path.relative_to(ROOT)}:{found.line} imports {found.target}"
-        for module in MODULES
+        for module in modules()
         if within(module.name, of)
         for found in module.imports
         if (is_ours(found.target) and not within(found.target, *allowed)) or within(found.target, *banned)
@@ -112,7 +111,7 @@ def test_the_core_imports_the_standard_library_and_numpy_only_and_no_clock() -> 
     assert violations("pipeline.core", ("pipeline.core",), banned) == []
     strangers = [
         f"{module.name}: {found.target}"
-        for module in MODULES
+        for module in modules()
         if within(module.name, "pipeline.core")
         for found in module.imports
         if not is_ours(found.target) and root_of(found.target) not in {"numpy", *sys.stdlib_module_names}
@@ -132,7 +131,7 @@ def test_plugins_import_contracts_core_and_what_plugins_share(package: str) -> N
 
 
 def test_the_rest_of_the_pipeline_names_no_plugin_and_knows_no_server() -> None:
-    rest = {m.name for m in MODULES if within(m.name, "pipeline") and not within(m.name, *PLUGIN_PACKAGES)}
+    rest = {m.name for m in modules() if within(m.name, "pipeline") and not within(m.name, *PLUGIN_PACKAGES)}
     for name in sorted(rest - {"pipeline"}):
         assert violations(name, ("pipeline",), (*PLUGIN_PACKAGES, "server", "storage")) == []
 
@@ -154,7 +153,7 @@ def test_routes_know_storage_and_the_registry_but_no_plugin_and_no_wire() -> Non
 
 
 def test_only_the_command_line_knows_the_application() -> None:
-    for module in MODULES:
+    for module in modules():
         if module.name not in ("server", "server.app", "server.serving", "server.cli"):
             assert violations(module.name, OURS, ("server.app", "server.cli")) == []
 
@@ -171,10 +170,10 @@ def test_nothing_imports_tests_or_benchmarks() -> None:
 
 
 def test_no_import_runs_in_a_circle() -> None:
-    known = {module.name for module in MODULES}
+    known = {module.name for module in modules()}
     graph = {
         module.name: {f.target for f in module.imports if f.at_top and f.target in known} - {module.name}
-        for module in MODULES
+        for module in modules()
     }
     while leaves := {name for name, targets in graph.items() if not targets & graph.keys()}:
         graph = {name: targets for name, targets in graph.items() if name not in leaves}
