@@ -173,8 +173,8 @@ class Walked:
 
 
 def walk(listening: Listening, document: dict[str, Any], *, logged_in: bool) -> Walked:
-    """Ask for everything in the document, with good and bad fields. The limits of each field are for those who
-    are let in: nobody else gets that far."""
+    """Ask for everything in the document, with good and bad fields. The limits of each field are tried by who
+    is let in: nobody else gets that far."""
     config = schemathesis.Config.from_dict(
         {
             "base-url": listening.url,
