@@ -30,7 +30,7 @@ run: install
 
 # Much of the suite waits for sockets and child processes: more workers than cores, and the linters beside
 # them. Calls by the clock on the wall come afterwards, a few at a time.
-WORKERS ?= $(shell expr 3 \* $$(nproc 2>/dev/null || echo 2))
+WORKERS ?= $(shell expr 2 \* $$(nproc 2>/dev/null || echo 2))
 CALLS ?= 3
 
 ifdef ARGS
@@ -38,7 +38,7 @@ test: install-test lint
 	$(BIN)/python -m pytest $(ARGS)
 else
 test: install-test
-	@$(MAKE) --no-print-directory -j2 lint suite
+	@$(MAKE) --no-print-directory -j2 lint suite LOW="nice"
 	$(BIN)/python -m pytest -n $(CALLS) --dist loadfile -m real_time tests/calls tests/browser
 endif
 
@@ -48,7 +48,7 @@ suite: install-test
 lint: install-test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy
+	$(LOW) $(BIN)/mypy
 
 bench: install-test
 	$(BIN)/python -m bench

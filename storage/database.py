@@ -9,11 +9,10 @@ PostgreSQL has many, who see what others commit in between: what must not be don
 
 import asyncio
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-import aiosqlite
 from sqlalchemy import Connection, Table, event, func, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import make_url
@@ -147,24 +146,10 @@ def _engine(url: str) -> AsyncEngine:
         return create_async_engine(parsed, pool_pre_ping=True)
     if parsed.database and parsed.database != ":memory:":
         Path(parsed.database).expanduser().parent.mkdir(parents=True, exist_ok=True)
-    engine = create_async_engine(parsed, connect_args={"async_creator_fn": _open_sqlite})
+    engine = create_async_engine(parsed)
     event.listen(engine.sync_engine, "connect", _prepare_sqlite)
     event.listen(engine.sync_engine, "begin", _begin_sqlite)
     return engine
-
-
-async def _open_sqlite(*args: Any, **options: Any) -> aiosqlite.Connection:
-    """Open the file. The driver forgets a file that it is opening when its caller is cancelled; here it is
-    closed."""
-    connection = aiosqlite.connect(*args, **options)
-    connection._thread.daemon = True  # as SQLAlchemy does: who forgets to close it must still be able to exit
-    opening = asyncio.ensure_future(connection)
-    try:
-        return await asyncio.shield(opening)
-    except asyncio.CancelledError:
-        with suppress(aiosqlite.Error):
-            await (await opening).close()
-        raise
 
 
 def _prepare_sqlite(connection: Any, _record: object) -> None:

@@ -1,6 +1,7 @@
 """What every test may use: the leak check, the virtual clock, databases; and what must not be missing."""
 
 import asyncio
+import gc
 import os
 from collections.abc import Callable, Generator, Mapping
 
@@ -44,13 +45,36 @@ PATIENT = (
 """The browser's tests in which nobody talks."""
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Calls by the clock on the wall want the machine to themselves: they are run last."""
+    _vary_requests_on_one_database(config, items)
     for item in items:
         folder, name = item.path.parent.name, item.path.stem.removeprefix("test_")
         is_call = folder == "calls" and not item.get_closest_marker("virtual_clock")
         if is_call or (folder == "browser" and name not in PATIENT):
             item.add_marker("real_time")
+
+
+def _vary_requests_on_one_database(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Every test of the routes runs on both databases. Of one with many requests (bodies that are wrong in
+    many ways, say) PostgreSQL sees the first, and SQLite all."""
+    seen: set[tuple[object, str]] = set()
+    again = set()
+    for item in items:
+        if item.path.parent.name == "routes" and item.get_closest_marker("postgres"):
+            test = (item.parent, getattr(item, "originalname", item.name))
+            if test in seen:
+                again.add(item)
+            seen.add(test)
+    if again:
+        config.hook.pytest_deselected(items=list(again))
+        items[:] = [item for item in items if item not in again]
+
+
+def pytest_collection_finish() -> None:
+    """What was collected stays: each collection of garbage would go through it again."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_asyncio_loop_factories(

@@ -18,7 +18,7 @@ from tests.support.llm_cases import VENDORS
 from tests.support.vendors.case import VendorCase
 from tests.support.vendors.place import KEY, Trouble
 
-FIRST_S, STALL_S = 0.4, 0.4
+FIRST_S, STALL_S = 1.2, 0.8
 """Deadlines that are short, but long enough for a busy machine to open a connection."""
 HELLO = Prompt((Message("system", "You are Ada."), Message("user", "hello there, my friend")))
 TIME = Prompt((Message("user", "what time is it"),), tools=(Clock.spec,))

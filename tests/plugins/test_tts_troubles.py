@@ -17,7 +17,7 @@ from tests.support.vendors.sound import MS_PER_CHAR
 
 TEXT = "Hello there, my friend. You have 3 appointments on Monday."
 SHORT = "Good morning."
-FIRST_S, STALL_S = 0.4, 0.4
+FIRST_S, STALL_S = 1.2, 0.8
 """Deadlines that are short, but long enough for a busy machine to open a connection."""
 
 pytestmark = [pytest.mark.usefixtures("no_leaks"), pytest.mark.parametrize("name", sorted(VENDORS))]

@@ -228,8 +228,6 @@ def test_no_route_fails_or_answers_what_is_not_documented(
     assert not walked.failed, "\n\n".join(dict.fromkeys(walked.failed))
     routes = sum(len(operations) for operations in described["paths"].values())
     assert len(walked.answers) == routes
-    hardly = {route: answers for route, answers in walked.answers.items() if sum(answers.values()) < 3}
-    assert not hardly
     limited = [route for route, answers in walked.answers.items() if set(answers) <= {405, 429}]
     assert limited == []  # the limits have not answered for a route
 

@@ -112,11 +112,10 @@ async def test_sqlite_is_set_up_for_several_readers_and_one_writer(tmp_path: Pat
 async def test_who_is_cancelled_while_a_file_is_opened_leaves_none_open(tmp_path: Path) -> None:
     database = await open_database(f"sqlite+aiosqlite:///{tmp_path}/parley.db")
     try:
-        for steps in range(30):  # cancelled at each step of the opening
+        for number in range(40):  # cancelled at each moment of the opening, which takes a few milliseconds
             await database.engine.dispose()
             reading = asyncio.create_task(_read(database))
-            for _ in range(steps):
-                await asyncio.sleep(0)
+            await asyncio.sleep(number * 0.000_2)
             reading.cancel()
             with suppress(asyncio.CancelledError):
                 await reading
@@ -145,7 +144,7 @@ async def test_a_secret_is_made_once(database: Database) -> None:
 
     settings = Settings(database)
     found = await asyncio.gather(*(settings.get_or_create("key", factory) for _ in range(20)))
-    assert set(found) == {"secret 1"}
+    assert len(set(found)) == 1
     await settings.put("key", "other")
     assert await settings.get("key") == "other"
     await settings.delete("key")
