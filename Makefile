@@ -29,9 +29,8 @@ run: install
 	$(BIN)/parley serve
 
 # Much of the suite waits for sockets and child processes: more workers than cores, and the linters beside
-# them. Calls by the clock on the wall come afterwards, a few at a time.
+# them. Calls and browsers by the clock on the wall come afterwards, a few at a time.
 WORKERS ?= $(shell expr 2 \* $$(nproc 2>/dev/null || echo 2))
-CALLS ?= 3
 
 ifdef ARGS
 test: install-test lint
@@ -39,7 +38,8 @@ test: install-test lint
 else
 test: install-test
 	@$(MAKE) --no-print-directory -j2 lint suite LOW="nice"
-	$(BIN)/python -m pytest -n $(CALLS) --dist loadfile -m real_time tests/calls tests/browser
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m real_time tests/calls
+	$(BIN)/python -m pytest -n 3 --dist worksteal -m real_time tests/browser
 endif
 
 suite: install-test

@@ -49,6 +49,12 @@ FAKE_DEVICE = "--use-fake-device-for-media-stream"
 GRANTED = "--use-fake-ui-for-media-stream"
 
 
+UNHURRIED = """
+    const draw = globalThis.requestAnimationFrame.bind(globalThis);
+    globalThis.requestAnimationFrame = (run) => setTimeout(() => draw(run), 120);
+"""
+"""Eight pictures a second: without a graphics card, drawing the orb costs more than all that is tested."""
+
 REPLY = "I can tell you the time. I can also book appointments. What would you like to do today?"
 """What the scripted agent answers: some three and a half seconds of its tone."""
 
@@ -149,12 +155,15 @@ def open_talk(playwright: Playwright, tmp_path: Path) -> Iterator[Opener]:
     """Open a page: `open_talk(url, mic=pcm)`.
 
     `mic` is what the microphone hears, once; None is a machine without one. `granted=False` refuses it.
-    Further keywords go to the browser's context (viewport, color_scheme, has_touch, ...).
+    `smooth` draws as often as for people. Further keywords go to the browser's context (viewport, has_touch,
+    color_scheme, ...).
     """
     browsers: list[Browser] = []
     talks: list[Talk] = []
 
-    def start(url: str, *, mic: bytes | None = b"", granted: bool = True, **context: Any) -> Talk:
+    def start(
+        url: str, *, mic: bytes | None = b"", granted: bool = True, smooth: bool = False, **context: Any
+    ) -> Talk:
         flags = list(FLAGS)
         if mic is not None:
             flags += [FAKE_DEVICE, f"--use-file-for-fake-audio-capture={_wav(tmp_path, mic)}%noloop"]
@@ -165,6 +174,8 @@ def open_talk(playwright: Playwright, tmp_path: Path) -> Iterator[Opener]:
         made = browser.new_context(
             **{"locale": "en-GB", "viewport": {"width": 1280, "height": 800}, **context}
         )
+        if not smooth:
+            made.add_init_script(UNHURRIED)
         talk = Talk(made.new_page(), made)
         talks.append(talk)
         talk.page.set_default_timeout(WAIT_MS)

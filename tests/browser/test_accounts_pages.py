@@ -12,7 +12,17 @@ from urllib.request import Request, urlopen
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Playwright
 
-from tests.browser.conftest import CHROMIUM, FAKE_DEVICE, FLAGS, GRANTED, Talk, _wav, silence, speech
+from tests.browser.conftest import (
+    CHROMIUM,
+    FAKE_DEVICE,
+    FLAGS,
+    GRANTED,
+    UNHURRIED,
+    Talk,
+    _wav,
+    silence,
+    speech,
+)
 from tests.browser.test_looks import CONTRASTS, PHONE, UNNAMED, overflow
 from tests.support.live import SCRIPTED, LiveServer
 
@@ -56,6 +66,7 @@ def person(browser: Browser, server: LiveServer) -> Iterator[People]:
     def start(path: str = "", *, account: bool = False, **options: Any) -> Talk:
         size = {"width": 1280, "height": 800}
         context = browser.new_context(**{"locale": "en-GB", "viewport": size, **options})
+        context.add_init_script(UNHURRIED)
         if account:
             sign_up(context, server)
         talk = Talk(context.new_page(), context)

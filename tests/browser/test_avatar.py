@@ -161,7 +161,7 @@ def ask(talk: Talk, text: str = "hello") -> None:
 
 
 def typed(open_talk: Opener, server: LiveServer, **context: Any) -> Talk:
-    talk = open_talk(server.url, **context)
+    talk = open_talk(server.url, smooth=True, **context)
     talk.page.click("#type-instead")
     talk.until("speaking")  # the greeting
     talk.until("typing")
@@ -211,7 +211,7 @@ def test_an_interruption_shuts_the_mouth_at_once(open_talk: Opener, facing_serve
 def test_a_duck_shuts_the_mouth_and_an_unduck_lets_it_go_on(
     open_talk: Opener, facing_server: LiveServer
 ) -> None:
-    talk = open_talk(facing_server.url)
+    talk = open_talk(facing_server.url, smooth=True)
     sockets: list[WebSocketRoute] = []
 
     def between(socket: WebSocketRoute) -> None:
@@ -381,7 +381,7 @@ def volume(talk: Talk) -> None:
 def test_a_picture_from_elsewhere_takes_over_between_replies_and_gives_back(
     live_server: Callable[..., LiveServer], viewer: ThreadingHTTPServer, open_talk: Opener
 ) -> None:
-    talk = open_talk(elsewhere(live_server, viewer).url)
+    talk = open_talk(elsewhere(live_server, viewer).url, smooth=True)
     volume(talk)
     talk.page.click("#type-instead")
     talk.page.wait_for_function("() => document.body.dataset.embedded === 'true'")
@@ -404,7 +404,7 @@ def test_a_picture_from_elsewhere_takes_over_between_replies_and_gives_back(
 def test_a_picture_that_does_not_come_is_not_noticed(
     live_server: Callable[..., LiveServer], viewer: ThreadingHTTPServer, open_talk: Opener, how: str
 ) -> None:
-    talk = open_talk(elsewhere(live_server, viewer, ELSEWHERE_HOW=how).url)
+    talk = open_talk(elsewhere(live_server, viewer, ELSEWHERE_HOW=how).url, smooth=True)
     volume(talk)
     talk.page.click("#type-instead")
     talk.until("typing")
@@ -418,7 +418,7 @@ def test_a_picture_that_does_not_come_is_not_noticed(
 def test_another_site_cannot_pretend_to_be_the_picture(
     live_server: Callable[..., LiveServer], viewer: ThreadingHTTPServer, open_talk: Opener
 ) -> None:
-    talk = open_talk(elsewhere(live_server, viewer, ELSEWHERE_HOW="never").url)
+    talk = open_talk(elsewhere(live_server, viewer, ELSEWHERE_HOW="never").url, smooth=True)
     talk.page.click("#type-instead")
     talk.page.locator("iframe").wait_for(state="attached", timeout=WAIT_MS)
     talk.page.evaluate("() => postMessage({type: 'parley.avatar', state: 'playing'}, '*')")
@@ -429,7 +429,7 @@ def test_another_site_cannot_pretend_to_be_the_picture(
 def test_who_prefers_a_face_gets_no_picture(
     live_server: Callable[..., LiveServer], viewer: ThreadingHTTPServer, open_talk: Opener
 ) -> None:
-    talk = open_talk(elsewhere(live_server, viewer).url)
+    talk = open_talk(elsewhere(live_server, viewer).url, smooth=True)
     talk.page.evaluate("() => localStorage.setItem('parley.avatar', 'orb')")
     talk.page.reload()
     talk.page.click("#type-instead")

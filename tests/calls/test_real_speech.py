@@ -343,11 +343,9 @@ async def held_button(server: LiveServer) -> Caller:
 
 async def test_turns_end_in_the_long_pauses_and_where_the_button_is_let_go(live_server: Server) -> None:
     server = live_server(**TEXT_ONLY)
-    (numbers, numbers_ms), (dialogue, dialogue_ms), button = await asyncio.gather(
-        open_microphone(server, clip("numbers_three_turns.wav")),
-        open_microphone(server, clip("two_turns_251.wav")),
-        held_button(server),
-    )
+    numbers, numbers_ms = await open_microphone(server, clip("numbers_three_turns.wav"))
+    dialogue, dialogue_ms = await open_microphone(server, clip("two_turns_251.wav"))
+    button = await held_button(server)
     check_ends(numbers, numbers_ms, [2560, 4920, 7920])
     check_ends(dialogue, dialogue_ms, [2640, 7810])
     (final,) = button.finals()

@@ -208,7 +208,8 @@ async def test_kill_9_loses_no_finished_turn_and_the_talk_can_be_resumed(
         await until(ws, "turn.metrics")
         await send(ws, "playback", response_id="r1", played_ms=10_000_000)
         await until(ws, "turn.metrics")
-        await asyncio.get_running_loop().run_in_executor(None, server.stop, signal.SIGKILL)
+        await asyncio.to_thread(wait_for, server, connected["session_id"], ',"turn",{')
+        await asyncio.to_thread(server.stop, signal.SIGKILL)
     await resume_after(server, connected, live_server)
 
 
