@@ -158,6 +158,7 @@ def test_a_user_signs_up_talks_in_spanish_and_takes_everything_along(
     page.fill("#display_name", "Ann Example")
     page.fill("#email", email)
     page.fill("#password", PASSWORD)
+    page.wait_for_selector("#door [type=submit]:enabled")
     page.press("#password", "Enter")
     page.wait_for_url("**/chat")
     assert talk.text(".me-name") == "Ann Example"
@@ -331,6 +332,7 @@ def test_what_is_wrong_is_said_at_the_form(server: LiveServer, person: People) -
     page.goto(f"{server.url}/login")
     page.fill("#email", "somebody@example.org")
     page.fill("#password", "wrong")
+    page.wait_for_selector("#door [type=submit]:enabled")
     page.press("#password", "Enter")
     assert talk.text(".problem") == "El correo o la contraseña no son correctos."
 

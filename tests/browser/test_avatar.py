@@ -231,7 +231,7 @@ def test_a_duck_shuts_the_mouth_and_an_unduck_lets_it_go_on(
         sockets[0].send(json.dumps({"type": kind, "response_id": reply}))
     seen = talk.page.evaluate("() => globalThis.watching")
     begin, end = talk.page.evaluate("() => [globalThis.duck, globalThis.unduck]")
-    ducked = [one["ink"] for one in seen if begin + 120 < one["at"] < end]
+    ducked = [one["ink"] for one in seen if begin + 400 < one["at"] < end]
     assert len(ducked) > 10
     assert max(ducked) < OPEN
     assert max(one["ink"] for one in seen if one["at"] < begin) > OPEN
