@@ -29,7 +29,7 @@ run: install
 	$(BIN)/parley serve
 
 # Much of the suite waits for sockets and child processes: more workers than cores, and the linters beside
-# them. Calls and browsers by the clock on the wall come afterwards, a few at a time.
+# them. Calls and browsers by the clock on the wall come afterwards, two at a time.
 WORKERS ?= $(shell expr 2 \* $$(nproc 2>/dev/null || echo 2))
 
 ifdef ARGS
@@ -39,7 +39,7 @@ else
 test: install-test
 	@$(MAKE) --no-print-directory -j2 lint suite LOW="nice"
 	$(BIN)/python -m pytest -n 2 --dist worksteal -m real_time tests/calls
-	$(BIN)/python -m pytest -n 3 --dist worksteal -m real_time tests/browser
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m real_time tests/browser
 endif
 
 suite: install-test
