@@ -179,7 +179,7 @@ def test_the_mouth_moves_while_the_agent_speaks_and_is_still_when_it_is_silent(
     talk = typed(open_talk, facing_server)
     assert talk.told("connected")[0]["agent"]["avatar"] == "face"
     assert talk.page.evaluate("() => document.body.dataset.avatar") == "face"
-    talk.page.wait_for_timeout(300)
+    talk.page.wait_for_timeout(1200)
     assert max(one["ink"] for one in watch(talk, 500)) < OPEN
     ask(talk)
     spoken = [one["ink"] for one in watch(talk, 2000)]
@@ -188,7 +188,7 @@ def test_the_mouth_moves_while_the_agent_speaks_and_is_still_when_it_is_silent(
     changes = sum((a > OPEN) != (b > OPEN) for a, b in pairwise(spoken))
     assert changes >= 4
     talk.until("typing")
-    talk.page.wait_for_timeout(150)
+    talk.page.wait_for_timeout(1200)
     assert max(one["ink"] for one in watch(talk, 400)) < OPEN
     assert talk.page.get_attribute("#orb-canvas", "aria-hidden") == "true"
     assert talk.text("#state") == "Ready"
