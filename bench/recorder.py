@@ -33,7 +33,7 @@ def per_frame(rounds: int = 500_000) -> float:
     def submit(recorder: Recorder, _batch: object, sound_bytes: int, _sync: bool) -> None:
         recorder.written += sound_bytes
 
-    recorder = Recorder("bench", submit, nothing, nothing, print)
+    recorder = Recorder("bench", submit, nothing, nothing, nothing, print)
     feed, began = recorder.user_audio, time.perf_counter()
     for position in range(0, rounds * 320, 320):
         feed(position, FRAME)

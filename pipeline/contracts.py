@@ -677,8 +677,8 @@ class Manners:
 class Recorder(Protocol):
     """Keeps one session: its journal, its sound, and the files and rows projected from them.
 
-    Every method but `close` is synchronous, only appends to memory, and never raises; a background thread
-    writes at least once a second and after `sync`. Positions are sample indexes on the session's one 16 kHz
+    Methods never raise; those that are not awaited only append to memory. A background thread writes at least
+    once a second and after `sync`. Positions are sample indexes on the session's one 16 kHz
     time line (sample 0 = the first audio of the session, either side).
     """
 
@@ -695,6 +695,9 @@ class Recorder(Protocol):
 
     def sync(self) -> None:
         """A turn is done: bring journal, JSON and rows up to date on disk soon."""
+
+    async def flush(self) -> None:
+        """Do that now, and wait until journal, JSON and rows are there (where a disk hangs, only a while)."""
 
     async def close(self) -> None:
         """The session has ended (its journal has an "end" entry): write everything that is to be kept."""

@@ -50,10 +50,12 @@ async def ask(session: Session, message: str, within_s: float = ANSWER_S) -> Ans
         outbox = session.observe()
         try:
             session.do({"type": "text_message", "message": message})
-            return await _answer(outbox)
+            answer = await _answer(outbox)
         finally:
             session.unobserve(outbox)
             session.visit()  # being idle begins with the reply, not with the question
+        await session.minutes.recorder.flush()  # whoever reads the talk next finds the turn there
+        return answer
 
 
 async def _answer(outbox: Outbox) -> Answer:

@@ -175,7 +175,7 @@ class Watched:
             recorder.agent_audio,
             recorder.sync,
         )
-        self.close, self.suspend = recorder.close, recorder.suspend
+        self.flush, self.close, self.suspend = recorder.flush, recorder.close, recorder.suspend
 
     def record(self, kind: str, at_ms: int, data: Mapping[str, Any]) -> None:
         self._record(kind, at_ms, data)

@@ -73,7 +73,8 @@ async def play(session: Session, pcm: bytes) -> Answer:
         if answer.rate_hz:
             played_s = len(answer.pcm) / 2 / answer.rate_hz
             session.minutes.timeline.skip(played_s - (loop.time() - turn.sound_at))
-        return answer
+    await session.minutes.recorder.flush()  # whoever reads the talk next finds the turn there
+    return answer
 
 
 @asynccontextmanager

@@ -110,7 +110,7 @@ class Archive:
         checked_session_id(session_id)
         if session_id in self._recorders:
             raise ValueError(f"{session_id} is being recorded already")
-        recorder = Recorder(session_id, self._submit, self._close, self._suspend, on_trouble)
+        recorder = Recorder(session_id, self._submit, self._settle, self._close, self._suspend, on_trouble)
         self._recorders[session_id] = recorder
         kept = dict(header)
         self._writer.put(lambda: self._ledger(session_id).begin(kept))
@@ -130,6 +130,12 @@ class Archive:
                 self._writer.add(ledger.project())
 
         self._writer.put(write)
+
+    async def _settle(self, recorder: Recorder) -> None:
+        if self._recorders.get(recorder.session_id) is recorder:
+            recorder.sync()
+            await self._on_writer(lambda: None)
+            await self._rows.flush(recorder.session_id)
 
     async def _close(self, recorder: Recorder) -> None:
         session_id = recorder.session_id

@@ -8,6 +8,7 @@ one writing thread each.
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from typing import Any
 
 from storage.journal import Entry
@@ -18,6 +19,7 @@ log = logging.getLogger(__name__)
 
 HAND_OVER_BYTES = 256 << 10  # a burst (a client that catches up) is not collected for a whole second
 MAX_BEHIND_BYTES = 8 << 20  # of one session's sound not yet on disk: beyond this it is dropped, not piled up
+FLUSH_S = 5.0  # the longest wait for a disk: an answer that was given is not kept back for longer
 MAX_LINES = 20_000  # of its journal, likewise: a disk that hangs for minutes
 
 TOO_SLOW = "The disk cannot keep up: some of this conversation's sound is not being recorded."
@@ -35,6 +37,7 @@ class Recorder:
         "_on_close",
         "_on_trouble",
         "_pieces",
+        "_settle",
         "_stopped",
         "_submit",
         "_suspend",
@@ -50,6 +53,7 @@ class Recorder:
         self,
         session_id: str,
         submit: Callable[["Recorder", Batch, int, bool], None],
+        settle: Callable[["Recorder"], Awaitable[None]],
         on_close: Callable[["Recorder"], Awaitable[None]],
         on_suspend: Callable[["Recorder"], Awaitable[None]],
         on_trouble: Callable[[str], None],
@@ -58,7 +62,7 @@ class Recorder:
         self.written = 0
         """Bytes of sound that the writer is done with. Written by its thread alone."""
         self._submit, self._on_close, self._on_trouble = submit, on_close, on_trouble
-        self._suspend = on_suspend
+        self._settle, self._suspend = settle, on_suspend
         self._entries: list[Entry] = []
         self._pieces: list[Piece] = []
         self._user = bytearray()
@@ -109,6 +113,12 @@ class Recorder:
         """A turn is done: journal, JSON, rows and sound files are brought up to date soon."""
         if self._closing is None:
             self.hand_over(sync=True)
+
+    async def flush(self) -> None:
+        """`sync`, and wait until journal, JSON and rows are there: who looks then finds the turn there."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(FLUSH_S):
+                await self._settle(self)
 
     async def close(self) -> None:
         """Write everything that is to be kept. Being cancelled only stops the waiting. Twice is once."""

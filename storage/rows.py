@@ -45,9 +45,11 @@ class RowKeeper:
                 return True
             try:
                 await self._repository.save(change)
-            except (SQLAlchemyError, OSError) as error:
+            except BaseException as error:  # whoever waited for it may have been cancelled: it is still due
                 newer = self._due.get(session_id)
                 self._due[session_id] = newer.after(change) if newer else change
+                if not isinstance(error, (SQLAlchemyError, OSError)):
+                    raise
                 log.error("%s: rows could not be written: %s", session_id, error)
                 return False
             return True

@@ -76,6 +76,35 @@ async def test_after_a_turn_its_files_are_there_while_the_talk_goes_on(archive: 
     assert fold(read(archive.journal_path(SESSION), Reading())) == found
 
 
+async def test_who_waits_for_what_is_written_finds_it(
+    tmp_path: Path, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows, disk = Conversations(database), threading.Event()
+
+    def slow() -> None:
+        disk.wait(20)
+
+    async with running(tmp_path, database=database) as archive:
+        recorder = archive.open(SESSION, HEADER, pytest.fail)
+        archive._writer.put(slow)
+        recorder.record("message", 10, {"n": 1, "role": "user", "content": "hello", "turn": 1})
+        waiting = asyncio.create_task(recorder.flush())
+        await asyncio.sleep(0)
+        assert not waiting.done()
+        disk.set()
+        await waiting
+        found = await archive.conversation(SESSION)
+        assert found is not None
+        assert [message["content"] for message in found["messages"]] == ["hello"]
+        assert len(await rows.messages(SESSION)) == 1
+
+        monkeypatch.setattr("storage.recorder.FLUSH_S", 0.01)
+        disk.clear()
+        archive._writer.put(slow)
+        await recorder.flush()  # not for ever
+        disk.set()
+
+
 async def test_the_journal_alone_gives_the_same_conversation_again(archive: Archive) -> None:
     recorder = archive.open(SESSION, HEADER, pytest.fail)
     one_turn(recorder, 1, 0)

@@ -88,7 +88,7 @@ async def test_a_writer_that_lags_drops_sound_and_says_so_once() -> None:
     def hold(_recorder: Recorder, batch: Batch, _bytes: int, _sync: bool) -> None:
         batches.append(batch)  # and `written` never grows
 
-    recorder = Recorder(SESSION, hold, nothing, nothing, troubles.append)
+    recorder = Recorder(SESSION, hold, nothing, nothing, nothing, troubles.append)
     second = bytes(32_000)
     position = 0
     for _ in range(2 * MAX_BEHIND_BYTES // len(second)):

@@ -63,6 +63,9 @@ class MemoryRecorder:
     def sync(self) -> None:
         self.syncs += 1
 
+    async def flush(self) -> None:
+        self.syncs += 1
+
     async def close(self) -> None:
         self.closed = True
 
