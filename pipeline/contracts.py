@@ -296,6 +296,8 @@ class ToolSpec:
     name: str
     description: str
     parameters: Mapping[str, Any]
+    timezone: str = ""
+    """Where its days and times are, such as "Europe/Madrid"; "" = where the server is."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ annotated `ToolContext` is given by the server and is no argument of the model's
 import inspect
 import typing
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
@@ -56,6 +57,10 @@ class FunctionTool:
         except Refused as refusal:
             return {"ok": False, "message": str(refusal)}
         return {"ok": True, **(result or {})}
+
+    def in_timezone(self, timezone: str) -> "FunctionTool":
+        """The same tool for days and times elsewhere."""
+        return FunctionTool(self._function, replace(self.spec, timezone=timezone), self.manners, self._model)
 
     def with_manners(self, **changes: Any) -> "FunctionTool":
         """The same tool, behaving differently: for what a config may choose."""

@@ -7,6 +7,8 @@ files have the wording.
 """
 
 from collections.abc import Callable
+from datetime import date
+from zoneinfo import ZoneInfo
 
 from pipeline.contracts import ToolCall
 from pipeline.llm.rules_appointments_english import ENGLISH
@@ -19,6 +21,7 @@ from pipeline.llm.rules_english import ENGLISH as ENGLISH_PHRASES
 from pipeline.llm.rules_intents import TABLE, Answer, Intent, choose
 from pipeline.llm.rules_spanish import SPANISH as SPANISH_PHRASES
 from pipeline.llm.rules_talk import Talk
+from pipeline.slots import local_now
 
 NEEDED = ("identify_user", "fetch_available_slots", "book_appointment")
 """Without these tools there is no desk."""
@@ -38,7 +41,7 @@ def at_the_desk(talk: Talk, from_tool: Callable[[Talk], Answer]) -> Answer | Non
     """The answer, if this is about appointments. `from_tool` words what other tools said."""
     if not all(talk.offers(tool) for tool in NEEDED):
         return None
-    setting = Setting(talk.prompt.language, talk.now().date())
+    setting = Setting(talk.prompt.language, _today(talk))
     state = read(talk.prompt.messages, setting)
     if state.aside:
         return _aside(talk, state, setting, from_tool)
@@ -52,6 +55,12 @@ def at_the_desk(talk: Talk, from_tool: Callable[[Talk], Answer]) -> Answer | Non
     if state.task is Task.BYE:
         return setting.say("bye", name=f", {state.name}" if state.name else "")
     return _worded(Step(Ask.MORE, (setting.say("not_here"),)), state, setting)
+
+
+def _today(talk: Talk) -> date:
+    """Where the business is."""
+    zone = next(spec.timezone for spec in talk.prompt.tools if spec.name == "book_appointment")
+    return local_now(talk.now(), ZoneInfo(zone) if zone else None).date()
 
 
 def _worded(step: Step, state: State, setting: Setting) -> str:

@@ -221,7 +221,8 @@ def _tools(options: Options) -> Sequence[Tool]:
         return Desk(context, local_now(context.now(), zone))
 
     identify, goodbye = _people(at_desk)
-    return (identify, *_bookings(at_desk, confirm=options.confirm), goodbye)
+    bookings = _bookings(at_desk, confirm=options.confirm)
+    return (identify, *(one.in_timezone(options.timezone) for one in bookings), goodbye)
 
 
 def _people(at_desk: Callable[[ToolContext], Desk]) -> tuple[Tool, Tool]:
@@ -252,7 +253,7 @@ def _people(at_desk: Callable[[ToolContext], Desk]) -> tuple[Tool, Tool]:
     return identify_user, end_conversation
 
 
-def _bookings(at_desk: Callable[[ToolContext], Desk], *, confirm: bool) -> list[Tool]:
+def _bookings(at_desk: Callable[[ToolContext], Desk], *, confirm: bool) -> list[FunctionTool]:
     @tool(idempotent=True, speaks_while_running=WAIT, phrases=AVAILABLE)
     async def fetch_available_slots(
         context: ToolContext, date: Annotated[str, DAY_HINT]

@@ -223,6 +223,12 @@ async def test_a_day_that_cannot_be_had_is_asked_for_again(desk: Desk, said: str
     assert await desk.booked() == []
 
 
+async def test_tomorrow_is_where_the_business_is(calendar: Appointments) -> None:
+    desk = Desk(calendar, timezone="Pacific/Kiritimati")  # Sunday morning, while it is Saturday here
+    await desk.identify()
+    assert await desk.say("book tomorrow at ten") == "Monday, November 23 at 10 AM. Shall I book it?"
+
+
 @pytest.mark.parametrize("said", ["goodbye", "bye bye", "okay goodbye then"])
 async def test_goodbye_ends_the_conversation(desk: Desk, said: str) -> None:
     assert await desk.say(said) == "Goodbye. Have a nice day."

@@ -23,11 +23,14 @@ ANN = "5551234567"
 class Desk:
     """One call. `say` answers what is said back, once no tool is wanted any more."""
 
-    def __init__(self, calendar: Appointments, language: str = "en", greeting: str = "Hello!") -> None:
+    def __init__(
+        self, calendar: Appointments, language: str = "en", greeting: str = "Hello!", timezone: str = ""
+    ) -> None:
         self.calendar, self.language = calendar, language
         self.responder = RulesResponder(now=lambda: NOW)
         env = Env(language=language)
-        made = [*appointments.create(appointments.Options(), env), clock.create(clock.Options(), env)]
+        seven = appointments.create(appointments.Options(timezone=timezone), env)
+        made = [*seven, clock.create(clock.Options(), env)]
         self.tools: dict[str, Tool] = {tool.spec.name: tool for tool in made}
         self.caller = Caller()
         self.messages: list[Message] = [Message("assistant", greeting)]
