@@ -230,10 +230,10 @@ class Courier:
 
     async def _post(self, target: Target, delivery: Delivery) -> Outcome:
         now = self._now()
-        trusted = await asyncio.to_thread(trust, httpx2)
         if self._http is None:
+            trusted = await asyncio.to_thread(trust, httpx2)
             # A signed body goes where the configuration says and nowhere else: redirects are not followed.
-            self._http = httpx2.AsyncClient(
+            self._http = self._http or httpx2.AsyncClient(
                 follow_redirects=False, headers={"User-Agent": "parley"}, verify=trusted
             )
         signatures = (one.sign(delivery.id, now, delivery.body) for one in target.signers)
