@@ -166,7 +166,7 @@ def case_in(parameters: str, names: Iterable[str]) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.providers", description=__doc__)
-    parser.add_argument("kinds", nargs="*", choices=[*VENDORS, []], default=[], help="all, if none is named")
+    parser.add_argument("--only", choices=[*VENDORS], help="this kind alone")
     parser.add_argument("--rounds", type=int, default=100, help="requests to each plug-in")
     parser.add_argument("--runs", type=int, default=3, help="processes in which each package is loaded")
     parser.add_argument("--no-tests", action="store_true", help="don't count the cases that pass")
@@ -175,7 +175,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     packages = ", ".join(found) or "none"
     print(f"Importing the server: {seconds:.2f} s, {mib:.0f} MiB; vendors' packages among it: {packages}.\n")
     for kind, cases in VENDORS.items():
-        if given.kinds and kind not in given.kinds:
+        if given.only not in (None, kind):
             continue
         passed = Counter() if given.no_tests else passed_cases(kind)
         print(f"## {kind}: {UNTIL[kind]}\n")
