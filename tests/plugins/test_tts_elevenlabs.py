@@ -390,10 +390,10 @@ async def test_over_http_success_without_sound_is_no_sound() -> None:
 
 async def test_over_http_a_connection_is_opened_ahead_of_need() -> None:
     async with http() as (engine, fake):
-        await until(lambda: len(engine.voices()) == 2)
+        await until(lambda: len(engine.voices()) == 2 and not engine._tasks)
         engine.prepare()
-        await until(lambda: [seen.path for seen in fake.seen] == ["/v1/models"])
-        await asyncio.sleep(0.05)  # until the answer is here too
+        await until(lambda: not engine._tasks)
+        assert [seen.path for seen in fake.seen] == ["/v1/models"]
         for _ in range(2):
             assert ms_of(await spoken(engine, SHORT))
         assert len(fake.connections) == 1
