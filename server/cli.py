@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import gc
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -110,8 +111,11 @@ def _serve(args: argparse.Namespace) -> int:
         server = replace(server, host=args.host)
     if args.port is not None:
         server = replace(server, port=args.port)
-    from server.serving import run
-
+    gc.disable()  # what is imported stays: looking for garbage in it would be a sixth of the start
+    try:
+        from server.serving import run
+    finally:
+        gc.enable()
     return run(replace(config, server=server), workers=args.workers)
 
 

@@ -356,6 +356,27 @@ def test_a_recording_spoken_into_a_served_parley_is_answered(
     assert len(pcm) > 24_000  # 17 characters of 40 ms
 
 
+GOES_AWAY_WHEN_READY = """
+import gc, sys
+from server import cli, serving
+
+class Server(serving._Server):
+    async def serve(self, sockets):
+        self._on_ready("http://here")
+
+serving._Server = Server
+status = cli.main(["serve", "--port", "0"])
+print(status, gc.isenabled(), gc.get_freeze_count() > 50_000)
+"""
+
+
+@pytest.mark.slow
+def test_what_is_there_from_the_start_is_no_garbage_to_look_through(scripted: Path) -> None:
+    command, env = [sys.executable, "-c", GOES_AWAY_WHEN_READY], {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, cwd=scripted, env=env, capture_output=True, text=True, timeout=60)
+    assert done.stdout.splitlines()[-1] == "0 True True", done.stderr
+
+
 # -- the terminal ---------------------------------------------------------------------------------------
 
 

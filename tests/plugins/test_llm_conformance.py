@@ -67,11 +67,9 @@ async def test_the_pieces_join_to_an_answer(responder: Any) -> None:
         pytest.param((Message("tool", "not json", name="x"),), id="stray tool result"),
     ],
 )
-@pytest.mark.parametrize("language", ["en", "es-ES", "", "xx"])
-async def test_any_prompt_gets_an_answer(
-    responder: Any, messages: tuple[Message, ...], language: str
-) -> None:
-    assert text_of(await pieces(responder, Prompt(messages, language=language)))
+async def test_any_prompt_gets_an_answer(responder: Any, messages: tuple[Message, ...]) -> None:
+    for language in ("en", "es-ES", "", "xx"):
+        assert text_of(await pieces(responder, Prompt(messages, language=language))), language
 
 
 async def test_cancelling_in_mid_stream_ends_it_and_harms_nobody(responder: Any) -> None:
