@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 unexport PYTHONDONTWRITEBYTECODE
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: install install-test run test suite lint bench clean
+.PHONY: install install-test run test suite calls lint style types bench clean
 
 install: $(VENV)/.installed
 install-test: $(VENV)/.installed-test
@@ -28,26 +28,33 @@ $(VENV)/.installed-test: pyproject.toml | $(BIN)/python
 run: install
 	$(BIN)/parley serve
 
-# Much of the suite waits for sockets and child processes: more workers than cores, and the linters beside
-# them. Calls and browsers by the clock on the wall come afterwards, two at a time.
-WORKERS ?= $(shell expr 2 \* $$(nproc 2>/dev/null || echo 2))
+# Much of the suite waits for sockets and child processes: more workers than cores. Calls and browsers by the
+# clock on the wall come afterwards, two at a time: they sleep much, and types are checked in their pauses.
+WORKERS ?= $(shell expr 2 \* $$(nproc 2>/dev/null || echo 2) + 1)
 
 ifdef ARGS
 test: install-test lint
 	$(BIN)/python -m pytest $(ARGS)
 else
 test: install-test
-	@$(MAKE) --no-print-directory -j2 lint suite LOW="nice"
-	$(BIN)/python -m pytest -n 2 --dist worksteal -m real_time tests/calls
+	@$(MAKE) --no-print-directory style suite
+	@$(MAKE) --no-print-directory -j2 types calls LOW="nice -n 19"
 	$(BIN)/python -m pytest -n 2 --dist worksteal -m real_time tests/browser
 endif
 
 suite: install-test
 	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m "not real_time"
 
-lint: install-test
+calls: install-test
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m real_time tests/calls
+
+lint: style types
+
+style: install-test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+
+types: install-test
 	$(LOW) $(BIN)/mypy
 
 bench: install-test

@@ -38,20 +38,24 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "real_time: a call or a browser, by the clock on the wall")
 
 
-PATIENT = (
-    *("analytics_page", "api_module", "appointments_page", "documentation", "looks", "modules"),
-    *("webhooks_page", "worklets"),
-)
-"""The browser's tests in which nobody talks."""
+PATIENT = {
+    "calls": ("no_double_bookings", "planned", "webhooks_survive"),
+    "browser": (
+        *("accounts_pages", "analytics_page", "api_module", "appointments_page", "documentation", "looks"),
+        *("modules", "webhooks_page", "worklets"),
+    ),
+}
+"""Those in which nobody speaks, or a test says that it is `real_time` by itself."""
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Calls by the clock on the wall want the machine to themselves: they are run last."""
     _vary_requests_on_one_database(config, items)
     for item in items:
-        folder, name = item.path.parent.name, item.path.stem.removeprefix("test_")
-        is_call = folder == "calls" and not item.get_closest_marker("virtual_clock")
-        if is_call or (folder == "browser" and name not in PATIENT):
+        patient = PATIENT.get(item.path.parent.name)
+        if patient is None or item.get_closest_marker("virtual_clock"):
+            continue
+        if item.path.stem.removeprefix("test_") not in patient:
             item.add_marker("real_time")
 
 

@@ -24,6 +24,7 @@ from playwright.sync_api import (
     ConsoleMessage,
     Page,
     Playwright,
+    TimeoutError,
     WebSocket,
     sync_playwright,
 )
@@ -116,12 +117,18 @@ class Talk:
             self.troubles.append(f"console: {message.text}")
 
     def until(self, *activities: str) -> str:
-        """Wait for one of these states of the talk."""
-        self.page.wait_for_function(
-            "wanted => wanted.includes(document.body.dataset.activity)",
-            arg=list(activities),
-            timeout=WAIT_MS,
-        )
+        """Wait for one of these states of the talk. (Looking by the clock: a busy chromium may not draw.)"""
+        try:
+            self.page.wait_for_function(
+                "wanted => wanted.includes(document.body.dataset.activity)",
+                arg=list(activities),
+                timeout=WAIT_MS,
+                polling=50,
+            )
+        except TimeoutError as error:
+            last = [m["type"] for m in self.received[-8:]]
+            told = f"after {last}, having said {[m['type'] for m in self.sent[-4:]]}"
+            raise AssertionError(f"{self.activity}, not {' or '.join(activities)}: {told}") from error
         return self.activity
 
     @property

@@ -148,6 +148,7 @@ def talk_by_voice(talk: Talk) -> str:
     return str(talk.told("connected")[-1]["session_id"])
 
 
+@pytest.mark.real_time
 def test_a_user_signs_up_talks_in_spanish_and_takes_everything_along(
     server: LiveServer, person: People, tmp_path: Path
 ) -> None:
@@ -274,6 +275,7 @@ def leaves(talk: Talk, email: str) -> None:
     talk.text(".bar a[href='/login']")
 
 
+@pytest.mark.real_time
 def test_a_guest_talks_and_leaves_no_trace_in_any_list(server: LiveServer, person: People) -> None:
     talk = person("/")
     session = talk_by_voice(talk)
