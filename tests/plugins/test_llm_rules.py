@@ -213,7 +213,7 @@ def test_a_very_long_text_does_not_hold_up_the_loop() -> None:
     messages = tuple(Message(("user", "assistant")[i % 2], endless) for i in range(99))
     begun = time.thread_time()
     responder.answer(Prompt(messages))
-    assert time.thread_time() - begun < 0.1  # without bounds it takes many seconds
+    assert time.thread_time() - begun < 1  # 0.05 on a quiet machine; without bounds it takes many seconds
 
 
 def test_both_languages_know_the_same_things() -> None:
