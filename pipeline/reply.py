@@ -108,6 +108,8 @@ class Reply:
     """Its number in the minutes, once it is written down."""
     trouble: dict[str, object] = field(default_factory=dict)
     """An error that the client is to be told of once the reply has the floor."""
+    measured: bool = False
+    """The length of its whole sound was journalled."""
     closed: bool = False
     """`audio.end` was sent, or the reply was cut: nothing more goes out."""
     kind: str = ""

@@ -336,6 +336,9 @@ class Speaking:
         if reply is None or reply.held or not (self.attached or not reply.voice.rate_hz):
             return  # (what is only written waits for nobody)
         now = self._mouth.now()
+        if reply.finished and reply.made and not reply.measured:
+            reply.measured = True
+            self._mouth.minutes.note("made", now, {"response_id": reply.response_id, "samples": reply.made})
         if not floor.ducked:
             self._send_audio(reply, floor, now)
         if reply.finished and not reply.waiting and not reply.closed:

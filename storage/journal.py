@@ -167,6 +167,8 @@ class Fold:
     """Replies that something is known about, be it that nothing of them was heard."""
     played_ms: dict[str, float] = field(default_factory=dict)
     """By reply id: the client's last report of how much it had played."""
+    made: dict[str, float] = field(default_factory=dict)
+    """By reply id: the samples of its whole sound, once all of it was made."""
     begun: dict[str, dict[str, Any]] = field(default_factory=dict)
     """Tool calls that have no result yet, by key."""
     caller: dict[str, Any] = field(default_factory=dict)
@@ -205,9 +207,9 @@ class Fold:
             case "placed":
                 self._placed(data)
             case "playback":
-                reply_id, played = data.get("response_id"), data.get("played_ms")
-                if isinstance(reply_id, str) and isinstance(played, int | float):
-                    self.played_ms[reply_id] = max(played, self.played_ms.get(reply_id, 0))
+                _raise(self.played_ms, data.get("response_id"), data.get("played_ms"))
+            case "made":
+                _raise(self.made, data.get("response_id"), data.get("samples"))
             case "end":
                 self.ending = dict(data)
             case "resume":
@@ -362,6 +364,11 @@ class Fold:
             }
             for file, start, end, duration_ms in sorted(found)
         ]
+
+
+def _raise(most: dict[str, float], key: object, value: object) -> None:
+    if isinstance(key, str) and isinstance(value, int | float) and math.isfinite(value):
+        most[key] = max(value, most.get(key, 0))
 
 
 def _naturals(*values: object) -> bool:

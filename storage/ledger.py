@@ -28,6 +28,8 @@ log = logging.getLogger(__name__)
 
 MAX_MISSED_BYTES = 4 << 20  # journal lines kept in memory for a disk that may have room again at the end
 
+CHARS_PER_S = 15.0  # about 180 English words a minute
+
 # Kinds that the projections are made of; all others are for replay and can be lost with the disk's space.
 _FOLDED = frozenset(
     {"open", "owner", "message", "turn", "cost", "summary", "utterance", "placed", "end", "resume", "detach"}
@@ -255,32 +257,41 @@ class Ledger:
                 count = min(sent, round(self.fold.played_ms[reply_id] * reply.rate_hz / 1000) - offset)
             elif heard_until > reply.position:
                 count = min(sent, (heard_until - reply.position) * reply.rate_hz // 16_000)
+            count = max(0, count)
             file = f"{self.fold.next_file:04d}_agent.mp3"
             placed = {
                 "reply_id": reply_id,
                 "file": file,
                 "rate_hz": reply.rate_hz,
-                "runs": [[offset, max(0, count), reply.position]],
+                "runs": [[offset, count, reply.position]],
                 "estimated": True,
             }
             start_ms = reply.position // 16
             fate: dict[str, Any] = {"audio": file, "start_ms": start_ms}
-            fate["end_ms"] = start_ms + max(0, count) * 1000 // reply.rate_hz
+            fate["end_ms"] = start_ms + count * 1000 // reply.rate_hz
             entries = [Entry(self.fold.last_at_ms, "placed", placed)]
-            entries += self._fate(reply_id, fate, max(0, count) / sent if sent else 0.0)
+            entries += self._fate(reply_id, fate, offset + count, offset + sent, reply.rate_hz)
             self.write(Batch(entries, ()))
 
-    def _fate(self, reply_id: str, fate: dict[str, Any], share: float) -> list[Entry]:
-        """The message of a reply that a crash cut off, amended by what became of it."""
+    def _fate(self, reply_id: str, fate: dict[str, Any], heard: int, sent: int, rate_hz: int) -> list[Entry]:
+        """The message of a reply that a crash cut off, amended by what became of it. `heard` and `sent` are
+        samples.
+
+        Its text is complete before its sound is. Of sound that was still being made the rest's length is not
+        known: then an ordinary pace is assumed, if that is less.
+        """
         for number, message in self.fold.messages.items():
             if message.get("response_id") != reply_id or "audio" in message:
                 continue
             text = str(message.get("content", ""))
+            share = heard / max(1, sent, self.fold.made.get(reply_id, 0))
+            if text and reply_id not in self.fold.made:
+                share = min(share, heard / rate_hz * CHARS_PER_S / len(text))
             if share < 1 or message.get("turn", 0) not in {0, *self.fold.turns}:
                 cut = text[: round(len(text) * share)]
                 whole = share >= 1 or text[len(cut) : len(cut) + 1].isspace()
-                heard = cut if whole else cut.rpartition(" ")[0]
-                fate = {**fate, "interrupted": True, "heard": heard, "estimated": True}
+                words = cut if whole else cut.rpartition(" ")[0]
+                fate = {**fate, "interrupted": True, "heard": words, "estimated": True}
             return [Entry(self.fold.last_at_ms, "message", {"n": number, **fate})]
         return []
 

@@ -181,6 +181,8 @@ async def test_a_cough_pauses_the_reply_and_it_goes_on_without_a_loss() -> None:
     message = call.recorder.messages[-1]
     assert "interrupted" not in message
     placed = call.recorder.of("placed")[-1]
+    (made,) = call.recorder.of("made")
+    assert made == {"response_id": placed["reply_id"], "samples": sum(run[1] for run in placed["runs"])}
     assert sum(run[1] for run in placed["runs"]) == 40 * 40 * 24
     assert len(placed["runs"]) == 2  # the pause is a gap on the time line
     await call.end()

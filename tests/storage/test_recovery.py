@@ -158,6 +158,34 @@ async def test_a_session_goes_on_after_a_restart_within_the_window(tmp_path: Pat
         assert abs(heard[int(10.2 * rate) : int(10.8 * rate), 0]).max() > 0.3
 
 
+@pytest.mark.parametrize(
+    ("made", "played_ms", "heard"),
+    [
+        (None, 1000, "Of what was"),  # the rest's length is not known: fifteen characters a second
+        (96_000, 1000, "Of what was made"),  # a quarter of it
+        (96_000, 2000, "Of what was made by then, the half"),
+        (48_000, 2000, None),  # all
+    ],
+)
+async def test_of_a_reply_in_the_making_no_more_counts_as_heard_than_was_sent(
+    tmp_path: Path, made: int | None, played_ms: int, heard: str | None
+) -> None:
+    text = "Of what was made by then, the half has been sent, and nobody knows."
+    async with running(tmp_path) as archive:
+        recorder = archive.open(SESSION, HEADER, pytest.fail)
+        recorder.record("message", 0, {"n": 1, "role": "assistant", "content": text, "response_id": "r1"})
+        recorder.agent_audio("r1", 24_000, 0, tone(2, 24_000), 0)
+        if made:
+            recorder.record("made", 100, {"response_id": "r1", "samples": made})
+        recorder.record("playback", played_ms, {"response_id": "r1", "played_ms": played_ms})
+    age(tmp_path, NOW)
+    async with running(tmp_path) as archive:
+        (left,) = await archive.recover(60, NOW + timedelta(seconds=10))
+        (message,) = left.conversation["messages"]
+        assert message.get("heard") == heard
+        assert message.get("interrupted", False) is (heard is not None)
+
+
 async def test_a_session_that_nobody_comes_back_to_is_finished(tmp_path: Path) -> None:
     await crashed(tmp_path)
     async with running(tmp_path) as archive:
