@@ -12,8 +12,8 @@ from typing import Any
 from sqlalchemy.exc import SQLAlchemyError
 
 from pipeline.bill import Bill
-from pipeline.contracts import FRAME_BYTES, INPUT_RATE_HZ, Detector, SpeechRequest
-from pipeline.core.cuts import MARGIN_MS, Cutter
+from pipeline.contracts import FRAME_BYTES, INPUT_RATE_HZ, Detector, SpeechRequest, Word
+from pipeline.core.cuts import MARGIN_MS, Cutter, Piece
 from pipeline.core.segment import Segmenter, speakable
 from pipeline.core.spelling import spell
 from pipeline.request import Request
@@ -32,12 +32,27 @@ class Busy(Exception):
 
 
 @dataclass(frozen=True, slots=True)
+class Stretch:
+    """What was said from one pause to another. Times are those of the recording."""
+
+    start_ms: int
+    end_ms: int
+    text: str
+    words: tuple[Word, ...] = ()
+    """Where the recognizer tells their times."""
+
+
+@dataclass(frozen=True, slots=True)
 class Dictated:
     """What was said in a recording."""
 
-    text: str
+    stretches: tuple[Stretch, ...]
     language: str
     duration_s: float
+
+    @property
+    def text(self) -> str:
+        return " ".join(stretch.text for stretch in self.stretches)
 
 
 @dataclass(slots=True)
@@ -89,7 +104,7 @@ class Errands:
         """What is said in a recording. Where the detector hears nobody, nothing is recognized, as in a talk.
         Raises `SttError`, and what the blocks raise."""
         detector, cutter = self._engines.vad.open(), Cutter()
-        texts: list[str] = []
+        found: list[Stretch] = []
         size, rest, heard_language = 0, b"", ""
         async for pcm in blocks:
             size += len(pcm)
@@ -97,17 +112,19 @@ class Errands:
             end = len(whole) - len(whole) % FRAME_BYTES
             rest = whole[end:]
             for piece in await in_thread(lambda data=whole[:end]: _cut(cutter, detector, data)):  # type: ignore[misc]
-                text, heard_language = await self._recognize(errand, piece, language)
-                texts.append(text)
+                stretch, heard_language = await self._recognize(errand, piece, language)
+                found.append(stretch)
         if (last := cutter.finish()) is not None:
-            text, heard_language = await self._recognize(errand, last, language)
-            texts.append(text)
+            stretch, heard_language = await self._recognize(errand, last, language)
+            found.append(stretch)
         seconds = round(size / 2 / INPUT_RATE_HZ, 3)
-        return Dictated(" ".join(filter(None, texts)), heard_language or language, seconds)
+        said = tuple(stretch for stretch in found if stretch.text)
+        return Dictated(said, heard_language or language, seconds)
 
-    async def _recognize(self, errand: Errand, pcm: bytes, language: str) -> tuple[str, str]:
-        utterance = self._engines.stt.open(language, thrifty=errand.thrifty)
+    async def _recognize(self, errand: Errand, piece: Piece, language: str) -> tuple[Stretch, str]:
+        utterance, pcm = self._engines.stt.open(language, thrifty=errand.thrifty), piece.pcm
         text = heard = ""
+        words: tuple[Word, ...] = ()
         try:
             for at in range(
                 0, len(pcm), INPUT_RATE_HZ
@@ -118,22 +135,27 @@ class Errands:
             async with aclosing(utterance.transcripts()) as transcripts:
                 async for transcript in transcripts:
                     text, heard = transcript.text.strip(), transcript.language or heard
+                    words = transcript.words
         finally:
             errand.requests += utterance.close_bill()
             await utterance.aclose()
-        return text, heard
+        start = piece.start_ms
+        end = start + len(pcm) * 1000 // (2 * INPUT_RATE_HZ)
+        placed = tuple(Word(word.text, start + word.start_ms, start + word.end_ms) for word in words)
+        return Stretch(start, end, text, placed), heard
 
     # -- to speech --------------------------------------------------------------------------------------
 
     async def speak(
-        self, errand: Errand, text: str, voice: str, language: str, rate_hz: int
+        self, errand: Errand, text: str, voice: str, language: str, rate_hz: int, speed: float = 1.0
     ) -> AsyncGenerator[bytes, None]:
         """The text spoken, s16le mono, a sentence or so at a time. Raises `TtsError`."""
         segmenter = Segmenter()
         segments = [*segmenter.push(text), *segmenter.flush()]
         for index, segment in enumerate(segments):
             spoken = spell(speakable(segment.text)).text
-            request = SpeechRequest(spoken, voice, language, reply_id=f"errand-{id(errand)}", index=index)
+            reply_id = f"errand-{id(errand)}"
+            request = SpeechRequest(spoken, voice, language, speed, reply_id=reply_id, index=index)
             speech = self._engines.tts.speak(request, rate_hz, bill=errand.requests, thrifty=errand.thrifty)
             async with aclosing(speech) as pieces:
                 async for _, piece in pieces:
@@ -141,7 +163,7 @@ class Errands:
                         yield piece
 
 
-def _cut(cutter: Cutter, detector: Detector, pcm: bytes) -> list[bytes]:
+def _cut(cutter: Cutter, detector: Detector, pcm: bytes) -> list[Piece]:
     """The pieces that whole frames complete. A second of speech is judged in about 7 ms."""
     found = []
     for at in range(0, len(pcm), FRAME_BYTES):

@@ -12,6 +12,7 @@ Form = dict[str, str | UploadFile]
 
 MOST_TEXT_BYTES = 1 << 16
 """Of a field that is no file."""
+MOST_REPEATED = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +23,8 @@ class Part:
     about: str
     is_file: bool = False
     required: bool = True
+    many: bool = False
+    """It may be there several times: its texts come joined by commas."""
 
 
 async def read(request: Request, parts: Sequence[Part], most_bytes: int) -> Form:
@@ -36,7 +39,7 @@ async def read(request: Request, parts: Sequence[Part], most_bytes: int) -> Form
         request.headers,
         _limited(request, most_bytes),
         max_files=len(parts),
-        max_fields=len(parts),
+        max_fields=len(parts) + MOST_REPEATED * sum(part.many for part in parts),
         max_part_size=MOST_TEXT_BYTES,
     )
     try:
@@ -75,6 +78,8 @@ def _checked(items: Sequence[tuple[str, str | UploadFile]], parts: Sequence[Part
     for name, value in items:
         if name not in known:
             wrong.append(f"{name} is not a field of this form")
+        elif known[name].many and isinstance(form.get(name), str) and isinstance(value, str):
+            value = f"{form[name]},{value}"
         elif name in form:
             wrong.append(f"{name} is there twice")
         elif known[name].is_file != isinstance(value, UploadFile):

@@ -14,8 +14,8 @@ from pydantic import BaseModel, TypeAdapter
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaMode
 
 from server.api import SAFE, Endpoint
-from server.auth import LOGIN_COOKIE
-from server.routes.answers import Problem
+from server.auth import API_KEY_PATHS, LOGIN_COOKIE
+from server.routes.answers import ClientsProblem, Problem
 
 Schema = dict[str, Any]
 
@@ -141,7 +141,8 @@ def _schemas(endpoints: list[Endpoint]) -> tuple[Mapping[Any, Schema], dict[str,
     """(key of an endpoint's part -> its schema, the components they refer to): all made in one go, so that
     two models of one name get two names."""
     wanted: list[tuple[Any, JsonSchemaMode, TypeAdapter[Any]]] = [
-        ("problem", "serialization", TypeAdapter(Problem))
+        (Problem, "serialization", TypeAdapter(Problem)),
+        (ClientsProblem, "serialization", TypeAdapter(ClientsProblem)),
     ]
     for e in endpoints:
         if e.body is not None:
@@ -273,8 +274,9 @@ def _responses(e: Endpoint, schemas: Mapping[Any, Schema]) -> dict[str, Any]:
             continue
         found[str(status)] = {"description": WHY[status]}
         if status >= 400:
-            problem = schemas["problem", "serialization"]
-            found[str(status)]["content"] = {"application/json": {"schema": problem}}
+            problem = ClientsProblem if e.path.startswith(API_KEY_PATHS) else Problem
+            schema = schemas[problem, "serialization"]
+            found[str(status)]["content"] = {"application/json": {"schema": schema}}
         if status in HEADERS:
             found[str(status)]["headers"] = HEADERS[status]
     return found

@@ -4,6 +4,7 @@ Knows formats, not voices. WAV tells its length in its first bytes: who does not
 largest there is, which players take for "until the end".
 """
 
+import io
 import struct
 from typing import Any, Literal, Protocol
 
@@ -11,8 +12,14 @@ import numpy as np
 import soundfile
 
 RATE_HZ = 24_000
-Format = Literal["wav", "mp3", "pcm", "opus"]
-MEDIA: dict[Format, str] = {"wav": "audio/wav", "mp3": "audio/mpeg", "pcm": "audio/pcm", "opus": "audio/ogg"}
+Format = Literal["wav", "mp3", "pcm", "opus", "flac"]
+MEDIA: dict[Format, str] = {
+    "wav": "audio/wav",
+    "mp3": "audio/mpeg",
+    "pcm": "audio/pcm",
+    "opus": "audio/ogg",
+    "flac": "audio/flac",
+}
 _UNKNOWN = 0xFFFFFFFF
 
 
@@ -32,6 +39,8 @@ def encoder(format: Format) -> Encoder:
         return _Compressed("MP3", "MPEG_LAYER_III", bitrate_mode="CONSTANT", compression_level=0.7)
     if format == "opus":
         return _Compressed("OGG", "OPUS")
+    if format == "flac":
+        return _Flac()
     return _Plain()
 
 
@@ -65,6 +74,22 @@ class _Compressed:
     def finish(self) -> bytes:
         self._file.close()
         return self._sink.take()
+
+
+class _Flac:
+    """All at the end: libsndfile, for one, does not read a FLAC whose header doesn't tell its length."""
+
+    def __init__(self) -> None:
+        self._pcm = bytearray()
+
+    def push(self, pcm: bytes) -> bytes:
+        self._pcm += pcm
+        return b""
+
+    def finish(self) -> bytes:
+        file = io.BytesIO()
+        soundfile.write(file, np.frombuffer(self._pcm, "<i2"), RATE_HZ, format="FLAC", subtype="PCM_16")
+        return file.getvalue()
 
 
 class _Sink:

@@ -45,7 +45,7 @@ def srt_of(conversation: Mapping[str, Any]) -> str:
     """SubRip."""
     blocks = []
     for number, cue in enumerate(cues(conversation), 1):
-        times = f"{_time(cue.start_ms, ',')} --> {_time(cue.end_ms, ',')}"
+        times = f"{timestamp(cue.start_ms, ',')} --> {timestamp(cue.end_ms, ',')}"
         blocks.append(f"{number}\n{times}\n{cue.who}: {cue.text}\n")
     return "\n".join(blocks)
 
@@ -54,10 +54,14 @@ def vtt_of(conversation: Mapping[str, Any]) -> str:
     """WebVTT, with the speakers as voices."""
     blocks = ["WEBVTT\n"]
     for cue in cues(conversation):
-        escaped = cue.text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-        times = f"{_time(cue.start_ms, '.')} --> {_time(cue.end_ms, '.')}"
-        blocks.append(f"{times}\n<v {cue.who}>{escaped}\n")
+        times = f"{timestamp(cue.start_ms, '.')} --> {timestamp(cue.end_ms, '.')}"
+        blocks.append(f"{times}\n<v {cue.who}>{escaped(cue.text)}\n")
     return "\n".join(blocks)
+
+
+def escaped(text: str) -> str:
+    """For WebVTT."""
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
 def cues(conversation: Mapping[str, Any]) -> list[Cue]:
@@ -111,7 +115,8 @@ def _said(message: Message) -> str:
     return str(message.get("content") or "") if heard is None else str(heard)
 
 
-def _time(ms: int, comma: str) -> str:
+def timestamp(ms: int, comma: str) -> str:
+    """`HH:MM:SS`, the comma, thousandths."""
     seconds, ms = divmod(max(0, ms), 1000)
     minutes, seconds = divmod(seconds, 60)
     hours, minutes = divmod(minutes, 60)

@@ -5,6 +5,8 @@ pieces     [                     ][    ]              [      ]
            <- at most PIECE_MS ->
 """
 
+from typing import NamedTuple
+
 from pipeline.core.endpoint import FRAME_MS
 
 PIECE_MS = 28_000
@@ -18,14 +20,23 @@ PIECE = PIECE_MS // FRAME_MS
 MARGIN = MARGIN_MS // FRAME_MS
 
 
+class Piece(NamedTuple):
+    """A stretch of the recording."""
+
+    start_ms: int
+    pcm: bytes
+
+
 class Cutter:
     """Collects the frames of one recording."""
 
     def __init__(self) -> None:
         self._frames: list[bytes] = []
         self._speech: list[bool] = []
+        self._gone = 0
+        """Frames that are in earlier pieces, or between them."""
 
-    def push(self, frame: bytes, speech: bool) -> bytes | None:
+    def push(self, frame: bytes, speech: bool) -> Piece | None:
         """One frame, judged. Returns a piece when one is complete."""
         self._frames.append(frame)
         self._speech.append(speech)
@@ -33,18 +44,18 @@ class Cutter:
             return None
         return self._take(_longest_pause(self._speech, PIECE // 2))
 
-    def finish(self) -> bytes | None:
+    def finish(self) -> Piece | None:
         """The last piece, if there is speech in it."""
         return self._take(len(self._frames))
 
-    def _take(self, end: int) -> bytes | None:
-        frames, speech = self._frames[:end], self._speech[:end]
-        self._frames, self._speech = self._frames[end:], self._speech[end:]
+    def _take(self, end: int) -> Piece | None:
+        frames, speech, gone = self._frames[:end], self._speech[:end], self._gone
+        self._frames, self._speech, self._gone = self._frames[end:], self._speech[end:], gone + end
         if sum(speech) * FRAME_MS < LEAST_VOICE_MS:
             return None
-        first = speech.index(True)
+        first = max(0, speech.index(True) - MARGIN)
         last = len(speech) - speech[::-1].index(True)
-        return b"".join(frames[max(0, first - MARGIN) : last + MARGIN])
+        return Piece((gone + first) * FRAME_MS, b"".join(frames[first : last + MARGIN]))
 
 
 def _longest_pause(speech: list[bool], start: int) -> int:

@@ -8,6 +8,8 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
+from server.auth import API_KEY_PATHS
+
 MOST_ITEMS = 100
 FEW_ITEMS = 20
 _NO_ROUTE = {
@@ -30,12 +32,39 @@ class Problem(BaseModel):
     detail: str
 
 
+class ClientsError(BaseModel):
+    """What OpenAI's clients read of an error."""
+
+    message: str
+    type: str
+    param: None = None
+    code: None = None
+
+
+class ClientsProblem(Problem):
+    """Every error under `/v1`."""
+
+    error: ClientsError
+
+
 def problem(request: Request, error: Exception) -> Response:
-    """Every HTTP error as `{"detail": "…"}`."""
+    """Every HTTP error as `{"detail": "…"}`; under `/v1` with what OpenAI's clients read beside it."""
     assert isinstance(error, HTTPException)
     detail = _NO_ROUTE.get(error.detail, error.detail)
     detail = detail.format(method=request.method, path=request.url.path) if detail != error.detail else detail
-    return JSONResponse({"detail": detail}, error.status_code, headers=error.headers)
+    found = Problem(detail=detail)
+    if request.url.path.startswith(API_KEY_PATHS):
+        found = ClientsProblem(
+            detail=detail, error=ClientsError(message=detail, type=_kind(error.status_code))
+        )
+    return JSONResponse(found.model_dump(), error.status_code, headers=error.headers)
+
+
+def _kind(status: int) -> str:
+    """What OpenAI's clients call it."""
+    return {401: "authentication_error", 429: "rate_limit_error"}.get(
+        status, "server_error" if status >= 500 else "invalid_request_error"
+    )
 
 
 def is_no_route(error: HTTPException) -> bool:

@@ -15,7 +15,7 @@ from pipeline.contracts import SttError, TtsError
 from pipeline.core.audio import write_wav
 from server import visits
 from server.api import Body, Call, Endpoint, Part, unauthorized
-from server.dictation import Busy, Errand
+from server.dictation import Busy, Dictated, Errand
 from server.limits import Limit
 from server.parts import Parts
 from server.routes.turns import live, typed
@@ -83,40 +83,38 @@ class TurnAnswer(BaseModel):
     response: str
 
 
-class _Routes:
-    """The handlers."""
+class OneShot:
+    """Recordings to text and texts to sound, of no talk: with the caller's wishes, on a bill of their own."""
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
 
-    # -- of no talk ----------------------------------------------------------------------------------------
-
-    async def transcribe(self, call: Call) -> Transcription:
-        """A recording as text: WAV, MP3, FLAC, OGG, WebM or MP4, at most 25 MB and ten minutes."""
+    async def hear(self, call: Call, field: str) -> Dictated:
+        """What is said in the form's file of that name, at most ten minutes. Raises 413, 415, 422, 503."""
         language = str(call.form.get("language") or self._language(call))
         if not re.fullmatch(LANGUAGE, language):
             raise HTTPException(422, "language must be a code such as es or es-MX")
         errand = self._errand()
         try:
-            async with aclosing(decoded(_file(call), MOST_RECORDING_S)) as blocks:
-                found = await self._parts.errands.listen(errand, blocks, language)
+            async with aclosing(decoded(_file(call, field), MOST_RECORDING_S)) as blocks:
+                return await self._parts.errands.listen(errand, blocks, language)
         except BadSound as error:
             raise _refused(error) from error
         except SttError as error:
             raise HTTPException(503, NO_EARS) from error
         finally:
             await self._settle(errand, call)
-        return Transcription(text=found.text, language=found.language, duration_seconds=found.duration_s)
 
-    async def speak(self, call: Call) -> Response:
-        """A text as sound: WAV, MP3, PCM (s16le, mono, 24 kHz) or Opus in OGG, sent while it is spoken."""
-        body = call.body
-        voice = body.voice or self._wish(call, "preferred_voice") or self._parts.config.pipeline.voice
-        language = body.language or self._language_of(voice) or self._language(call)
+    async def say(
+        self, call: Call, text: str, format: Format, voice: str, language: str, speed: float = 1.0
+    ) -> Response:
+        """The text as sound, sent while it is spoken. No voice, no language: the caller's. Raises 503."""
+        voice = voice or self._wish(call, "preferred_voice") or self._parts.config.pipeline.voice
+        language = language or self._language_of(voice) or self._language(call)
         errand = self._errand()
-        spoken = self._parts.errands.speak(errand, body.text, voice, language, RATE_HZ)
+        spoken = self._parts.errands.speak(errand, text, voice, language, RATE_HZ, speed)
         try:
-            return await respond(spoken, body.format, lambda: self._settle(errand, call))
+            return await respond(spoken, format, lambda: self._settle(errand, call))
         except TtsError as error:
             raise HTTPException(503, NO_VOICE) from error
 
@@ -139,13 +137,30 @@ class _Routes:
         voices = self._parts.engines.tts.voices() if voice else []
         return next((v.language for v in voices if v.id == voice), "")
 
+
+class _Routes:
+    """The handlers."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts, self._one_shot = parts, OneShot(parts)
+
+    async def transcribe(self, call: Call) -> Transcription:
+        """A recording as text: WAV, MP3, FLAC, OGG, WebM or MP4, at most 25 MB and ten minutes."""
+        found = await self._one_shot.hear(call, "audio_file")
+        return Transcription(text=found.text, language=found.language, duration_seconds=found.duration_s)
+
+    async def speak(self, call: Call) -> Response:
+        """A text as sound: WAV, MP3, PCM (s16le, mono, 24 kHz), Opus in OGG, FLAC; sent while spoken."""
+        body: Speech = call.body
+        return await self._one_shot.say(call, body.text, body.format, body.voice or "", body.language or "")
+
     # -- of a talk -----------------------------------------------------------------------------------------
 
     async def process(self, call: Call) -> Processed:
         """A recorded turn, at most two minutes, in a session: the agent's answer in writing and as sound.
         Without a `session_id`, or with an empty one, in a new session."""
         try:
-            async with aclosing(decoded(_file(call), MOST_TURN_S)) as blocks:
+            async with aclosing(decoded(_file(call, "audio_file"), MOST_TURN_S)) as blocks:
                 pcm = b"".join([block async for block in blocks])
         except BadSound as error:
             raise _refused(error) from error
@@ -193,8 +208,8 @@ _STATUS: dict[type[visits.VisitError], int] = {
 }
 
 
-def _file(call: Call) -> Any:
-    upload = call.form["audio_file"]
+def _file(call: Call, field: str) -> Any:
+    upload = call.form[field]
     assert isinstance(upload, UploadFile)
     upload.file.seek(0)  # another worker may have been sent it
     return upload.file

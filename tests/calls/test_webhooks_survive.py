@@ -40,15 +40,21 @@ async def test_a_killed_server_s_talk_is_told_by_the_next(
         again = LiveServer(server.folder, settings, arguments=("--workers", workers))
         try:
             # The dead server's claim runs out half a minute after its time-out.
-            await receiver.until(lambda: len(receiver.got) >= 3, within_s=60)
-            (ended,) = receiver.of("session.ended")
+            await receiver.until(
+                lambda: len(receiver.of("tool.ran")) > 1 and bool(receiver.of("session.ended")), within_s=90
+            )
+            await asyncio.sleep(1)
+            # (On a busy machine an answer may come too late: the same is sent again, with the same id.)
+            ended = receiver.of("session.ended")[0]
             assert ended.event["data"]["session_id"] == session["id"]
             assert ended.event["data"]["reason"] == "server stopped"
             roles = [message["role"] for message in ended.event["data"]["transcript"]]
             assert roles.count("tool") == 1
-            first, second = receiver.of("tool.ran")
-            assert (first.id, first.body) == (second.id, second.body)
-            await asyncio.sleep(1)
-            assert len(receiver.got) == 3
+            ran = receiver.of("tool.ran")
+            assert len(ran) >= 2
+            assert {(got.id, got.body) for got in receiver.got} == {
+                (ended.id, ended.body),
+                (ran[0].id, ran[0].body),
+            }
         finally:
             await asyncio.to_thread(again.stop)

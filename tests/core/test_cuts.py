@@ -13,7 +13,7 @@ def pieces(pattern: str) -> list[int]:
     cutter = Cutter()
     found = [cutter.push(S if c == "s" else Q, c == "s") for c in pattern]
     found.append(cutter.finish())
-    return [len(piece) // 640 for piece in found if piece is not None]
+    return [len(piece.pcm) // 640 for piece in found if piece is not None]
 
 
 def test_a_short_recording_is_one_piece_without_the_silence_around_it() -> None:
@@ -32,6 +32,15 @@ def test_a_long_one_is_cut_in_its_longest_pause() -> None:
     assert sum(rest) >= PIECE
 
 
+def test_a_piece_knows_where_in_the_recording_it_was() -> None:
+    cutter, pattern = Cutter(), "q" * 50 + "s" * PIECE + "q" * PIECE + "s" * 50
+    found = [cutter.push(S if c == "s" else Q, c == "s") for c in pattern]
+    first, second, last = [piece for piece in (*found, cutter.finish()) if piece is not None]
+    assert first.start_ms == (50 - MARGIN) * 20
+    assert second.start_ms == PIECE * 20  # the rest of what was cut without a pause
+    assert last.start_ms == (50 + PIECE + PIECE - MARGIN) * 20
+
+
 def test_who_never_pauses_is_cut_anyway() -> None:
     assert pieces("s" * (2 * PIECE + 10)) == [PIECE, PIECE, 10]
 
@@ -43,6 +52,8 @@ def test_no_speech_is_lost_but_clicks(runs: list[tuple[bool, int]]) -> None:
     for speech, length in runs:
         for _ in range(length):
             spoken += speech
-            kept += cutter.push(S if speech else Q, speech) or b""
-    kept += cutter.finish() or b""
+            if piece := cutter.push(S if speech else Q, speech):
+                kept += piece.pcm
+    if last := cutter.finish():
+        kept += last.pcm
     assert spoken - kept.count(b"s") // 640 <= 5 * (sum(length for _, length in runs) // (PIECE // 2) + 1)

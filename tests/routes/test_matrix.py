@@ -33,7 +33,7 @@ MINE = "401 401 401 401 404 404 200"
 MY_TALK = "404 404 404 404 404 200 200"
 MY_SESSION = "404 401 401 404 404 404 200"
 NEW = "new{n}@example.org"
-WAV = {"audio_file": ("a.wav", write_wav(b"\x10\x27" * 16_000, 16_000), "audio/wav")}
+WAV = ("a.wav", write_wav(b"\x10\x27" * 16_000, 16_000), "audio/wav")
 
 
 @dataclass(frozen=True)
@@ -45,6 +45,8 @@ class Row:
     json: Any = None
     query: Mapping[str, str] = field(default_factory=dict)
     form: Mapping[str, str] | None = None
+    file: str = "audio_file"
+    """The form's field that the recording goes into."""
     accept: str = "*/*"
 
 
@@ -170,6 +172,10 @@ TABLE: dict[str, Row] = {
     "POST /voice-agent/process": Row(MY_SESSION, form={"session_id": "{session}"}),
     "POST /conversation/start": Row(of("200", "201", rule=TALKERS)),
     "POST /conversation/process": Row(MY_SESSION, json={"session_id": "{session}", "text": "Hello."}),
+    # OpenAI's clients: where guests are allowed, any key is a guest's
+    "GET /v1/models": Row(EVERYBODY),
+    "POST /v1/audio/speech": Row(EVERYBODY, json={"model": "tts-1", "input": "Hi.", "voice": "alloy"}),
+    "POST /v1/audio/transcriptions": Row(EVERYBODY, form={"model": "whisper-1"}, file="file"),
     # stored conversations
     "GET /api/conversations": Row(EVERYBODY),
     "GET /api/conversation/{session_id}": Row(MY_TALK, "/api/conversation/{talk}"),
@@ -311,6 +317,6 @@ async def ask(app: App, cast: Cast, person: str, name: str, row: Row) -> httpx2.
             json=cast.fill(row.json, number),
             params=cast.fill(row.query, number),
             data=None if row.form is None else cast.fill(row.form, number),
-            files=None if row.form is None else WAV,
+            files=None if row.form is None else {row.file: WAV},
             headers={"Accept": row.accept, **cast.headers[person]},
         )
