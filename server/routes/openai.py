@@ -24,7 +24,7 @@ TAG = "OpenAI-compatible"
 MOST_TEXT_CHARS = 4096
 SPEEDS = 0.5, 2.0
 """What our voices can; OpenAI's go from 0.25 to 4."""
-SINCE = 1_798_761_600  # 2027-01-01: models have a date there, and nobody looks at it
+SINCE = 1_767_225_600  # 2026-01-01: models have a date there, and nobody looks at it
 Shape = Literal["json", "text", "srt", "verbose_json", "vtt"]
 SHAPES: tuple[str, ...] = get_args(Shape)
 
