@@ -4,7 +4,7 @@ The times are those of `conversation.mp3`: subtitles fit that file. What was typ
 only in the plain text. Of a reply that was cut, what was heard.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,6 +23,7 @@ class Cue:
     start_ms: int
     end_ms: int
     who: str
+    """"" = nobody is named."""
     text: str
 
 
@@ -42,26 +43,34 @@ def text_of(conversation: Mapping[str, Any]) -> str:
 
 
 def srt_of(conversation: Mapping[str, Any]) -> str:
-    """SubRip."""
-    blocks = []
-    for number, cue in enumerate(cues(conversation), 1):
-        times = f"{timestamp(cue.start_ms, ',')} --> {timestamp(cue.end_ms, ',')}"
-        blocks.append(f"{number}\n{times}\n{cue.who}: {cue.text}\n")
-    return "\n".join(blocks)
+    """A talk as SubRip."""
+    return srt(cues(conversation))
 
 
 def vtt_of(conversation: Mapping[str, Any]) -> str:
-    """WebVTT, with the speakers as voices."""
-    blocks = ["WEBVTT\n"]
-    for cue in cues(conversation):
-        times = f"{timestamp(cue.start_ms, '.')} --> {timestamp(cue.end_ms, '.')}"
-        blocks.append(f"{times}\n<v {cue.who}>{escaped(cue.text)}\n")
+    """A talk as WebVTT, with the speakers as voices."""
+    return vtt(cues(conversation))
+
+
+def srt(cues: Iterable[Cue]) -> str:
+    """SubRip."""
+    blocks = []
+    for number, cue in enumerate(cues, 1):
+        times = f"{_time(cue.start_ms, ',')} --> {_time(cue.end_ms, ',')}"
+        who = f"{cue.who}: " if cue.who else ""
+        blocks.append(f"{number}\n{times}\n{who}{cue.text}\n")
     return "\n".join(blocks)
 
 
-def escaped(text: str) -> str:
-    """For WebVTT."""
-    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+def vtt(cues: Iterable[Cue]) -> str:
+    """WebVTT."""
+    blocks = ["WEBVTT\n"]
+    for cue in cues:
+        escaped = cue.text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+        times = f"{_time(cue.start_ms, '.')} --> {_time(cue.end_ms, '.')}"
+        who = f"<v {cue.who}>" if cue.who else ""
+        blocks.append(f"{times}\n{who}{escaped}\n")
+    return "\n".join(blocks)
 
 
 def cues(conversation: Mapping[str, Any]) -> list[Cue]:
@@ -70,15 +79,16 @@ def cues(conversation: Mapping[str, Any]) -> list[Cue]:
     for message in conversation.get("messages", ()):
         who, start, end = NAMES.get(message.get("role")), message.get("start_ms"), message.get("end_ms")
         if who and isinstance(start, int | float) and isinstance(end, int | float):
-            found += _cues(who, message, round(start), max(round(start) + SHORTEST_MS, round(end)))
+            end = max(round(start) + SHORTEST_MS, round(end))
+            found += readable(_said(message), round(start), end, who, message.get("words") or ())
     return sorted(found, key=lambda cue: (cue.start_ms, cue.end_ms))
 
 
-def _cues(who: str, message: Message, start: int, end: int) -> Iterator[Cue]:
-    """The message in pieces that can be read: by the times of its words, or shared out by characters."""
-    said = _said(message)
+def readable(said: str, start: int, end: int, who: str = "", words: Sequence[Any] = ()) -> Iterator[Cue]:
+    """What was said from `start` to `end` (ms) in pieces that can be read: by the times of its words
+    (`[from, to, start_ms]`, from its start on), or shared out by characters."""
     pieces = [*_pieces(said)]
-    begins = [_when(message.get("words") or (), at, len(said), end - start) for at, _ in pieces]
+    begins = [_when(words, at, len(said), end - start) for at, _ in pieces]
     for number, (_, piece) in enumerate(pieces):
         begin = start + begins[number]
         stop = start + begins[number + 1] if number + 1 < len(pieces) else end
@@ -115,8 +125,7 @@ def _said(message: Message) -> str:
     return str(message.get("content") or "") if heard is None else str(heard)
 
 
-def timestamp(ms: int, comma: str) -> str:
-    """`HH:MM:SS`, the comma, thousandths."""
+def _time(ms: int, comma: str) -> str:
     seconds, ms = divmod(max(0, ms), 1000)
     minutes, seconds = divmod(seconds, 60)
     hours, minutes = divmod(minutes, 60)

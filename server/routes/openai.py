@@ -5,7 +5,7 @@ what answers is what this server is configured with. Fields that are not known a
 """
 
 import json
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterator
 from typing import Any, Literal, get_args
 
 from pydantic import BaseModel, Field
@@ -16,12 +16,11 @@ from starlette.routing import BaseRoute
 from server.api import Call, Endpoint, Part
 from server.dictation import Dictated
 from server.parts import Parts
-from server.routes.speech import MOST_UPLOAD_BYTES, ONE_SHOT, OneShot
+from server.routes.speech import MOST_TEXT_CHARS, MOST_UPLOAD_BYTES, ONE_SHOT, OneShot
 from server.sound_out import MEDIA, Format
-from server.subtitles import escaped, timestamp
+from server.subtitles import Cue, readable, srt, vtt
 
 TAG = "OpenAI-compatible"
-MOST_TEXT_CHARS = 4096
 SPEEDS = 0.5, 2.0
 """What our voices can; OpenAI's go from 0.25 to 4."""
 SINCE = 1_767_225_600  # 2026-01-01: models have a date there, and nobody looks at it
@@ -106,9 +105,9 @@ class _Routes:
             case "text":
                 return PlainTextResponse(f"{found.text}\n")
             case "srt":
-                return PlainTextResponse(_srt(found), media_type="application/x-subrip")
+                return PlainTextResponse(srt(_cues(found)), media_type="application/x-subrip")
             case "vtt":
-                return PlainTextResponse(_vtt(found), media_type="text/vtt")
+                return PlainTextResponse(vtt(_cues(found)), media_type="text/vtt")
             case "verbose_json":
                 return _json(_verbose(found, str(call.form.get("timestamp_granularities[]") or "")))
             case _:
@@ -136,19 +135,9 @@ def _verbose(found: Dictated, granularities: str) -> dict[str, Any]:
     return body
 
 
-def _srt(found: Dictated) -> str:
-    return "\n".join(
-        f"{number}\n{timestamp(one.start_ms, ',')} --> {timestamp(one.end_ms, ',')}\n{one.text}\n"
-        for number, one in enumerate(found.stretches, 1)
-    )
-
-
-def _vtt(found: Dictated) -> str:
-    cues = (
-        f"{timestamp(one.start_ms, '.')} --> {timestamp(one.end_ms, '.')}\n{escaped(one.text)}\n"
-        for one in found.stretches
-    )
-    return "\n".join(["WEBVTT\n", *cues])
+def _cues(found: Dictated) -> Iterator[Cue]:
+    for one in found.stretches:
+        yield from readable(one.text, one.start_ms, one.end_ms)
 
 
 async def _events(found: Dictated) -> AsyncGenerator[str, None]:
