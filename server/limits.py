@@ -6,9 +6,11 @@ With `--workers N` each worker counts for itself, so a limit is at most N times 
 import math
 import time
 from dataclasses import dataclass
+from itertools import islice
 
 from limits import RateLimitItem, parse
 from limits.aio.storage import MemoryStorage
+from limits.aio.storage.memory import Entry
 from limits.aio.strategies import MovingWindowRateLimiter
 
 
@@ -32,11 +34,29 @@ class TooOften(Exception):
         self.retry_after_s = retry_after_s
 
 
+class _Memory(MemoryStorage):
+    """What was counted. After each request the package's own looks through everybody who was counted, in a
+    thread for each: 14 ms of the processor with a hundred of them. This one looks at two, in turn."""
+
+    async def acquire_entry(self, key: str, limit: int, expiry: int, amount: int = 1) -> bool:
+        now = time.time()
+        for other in list(islice(self.events, 2)):
+            entries = self.events.pop(other)
+            if entries[0].expiry > now:  # the newest
+                self.events[other] = entries
+        entries = self.events.get(key, [])
+        kept = limit - amount
+        if kept < 0 or (len(entries) > kept and entries[kept].atime >= now - expiry):
+            return False
+        self.events[key] = [Entry(expiry)] * amount + entries[:kept]
+        return True
+
+
 class Limiter:
     """Counts, in windows that move."""
 
     def __init__(self) -> None:
-        self._windows = MovingWindowRateLimiter(MemoryStorage())
+        self._windows = MovingWindowRateLimiter(_Memory())
 
     async def hit(self, limit: Limit, who: str) -> None:
         """Count one. Raises `TooOften`, and then it is not counted."""
