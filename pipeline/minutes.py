@@ -116,8 +116,12 @@ class Minutes:
             message |= {"start_ms": span[0] // 16, "end_ms": span[1] // 16, "audio": name}
             end = min(span[1] + AFTER_SPEECH_MS * 16, self.timeline.at(now))
             self.note("utterance", now, {"file": name, "from": span[0], "to": max(end, span[1])})
-        self.dialogue.user(text)
+        self.dialogue.user(text, user_key(turn))
         self._add(message, now)
+
+    def told(self, turn: int, text: str, now: float) -> None:
+        """A user turn that the dialogue has already: the client has written it there."""
+        self._add({"role": "user", "content": text, "turn": turn, "type": "text"}, now)
 
     def correct(self, turn: int, text: str, now: float) -> bool:
         """What a user turn really said, learnt late. False when that is known already."""
@@ -152,23 +156,44 @@ class Minutes:
                 fate["words"] = words
             entry = {"reply_id": reply.response_id, "file": name, "rate_hz": reply.voice.rate_hz}
             self.note("placed", now, {**entry, "runs": placed})
-        self.dialogue.assistant(reply.text if heard is None else heard)
+            reply.placed = entry | {"runs": placed}
+        self.dialogue.assistant(reply.text if heard is None else heard, key=reply.response_id)
         if reply.message:
             self._messages[reply.message - 1].update(fate)
             self.note("message", now, {"n": reply.message, **fate})
         elif reply.text:
-            self._add({**self._agent_message(reply), **fate}, now)
+            reply.message = self._add({**self._agent_message(reply), **fate}, now)
+
+    def reheard(self, reply: Reply, heard: str, heard_ms: int, now: float) -> None:
+        """The client knows better how much was heard of a reply that is over."""
+        self.dialogue.rewrite(reply.response_id, heard)
+        if not reply.message:
+            return
+        fate: dict[str, Any] = {"interrupted": True, "heard": heard, "heard_ms": heard_ms, "estimated": None}
+        if reply.placed:
+            runs = _cut(reply.placed["runs"], heard_ms * reply.voice.rate_hz // 1000)
+            self.note("placed", now, {**reply.placed, "runs": runs})
+            if runs:
+                fate["end_ms"] = (runs[-1][2] + runs[-1][1] * 16_000 // reply.voice.rate_hz) // 16
+            else:
+                fate |= {"audio": None, "start_ms": None, "end_ms": None}
+            fate["words"] = _words(reply, sum(run[1] for run in runs)) or None
+        message = {**self._messages[reply.message - 1], **fate}
+        self._messages[reply.message - 1] = {k: v for k, v in message.items() if v is not None}
+        self.note("message", now, {"n": reply.message, **fate})
 
     def _agent_message(self, reply: Reply) -> dict[str, Any]:
         message = {"role": "assistant", "content": reply.text, "turn": reply.turn}
         kind = {"type": reply.kind} if reply.kind else {}
         return {**message, "response_id": reply.response_id, **kind}
 
-    def tool(self, call: ToolCall, result: Mapping[str, Any], now: float, key: str) -> None:
+    def tool(
+        self, call: ToolCall, result: Mapping[str, Any], now: float, key: str, *, name: str = ""
+    ) -> None:
         """A tool ran. Written down also when the caller has barged in meanwhile. `key`: of the "tool" entry
-        that was made when it began."""
-        self.dialogue.assistant("", [call])
-        self.dialogue.tool(call, result)
+        that was made when it began. `name`: in the dialogue."""
+        self.dialogue.assistant("", [call], name)
+        self.dialogue.tool(call, result, name)
         message = {
             "role": "tool",
             "name": call.name,
@@ -224,6 +249,20 @@ class Minutes:
 
     def _ms(self, now: float) -> int:
         return max(0, round((now - self._started_at) * 1000))
+
+
+def user_key(turn: int) -> str:
+    """By which the dialogue names a user turn."""
+    return f"u{turn}"
+
+
+def _cut(runs: Sequence[Sequence[int]], samples: int) -> list[list[int]]:
+    """[offset, count, position] of what was played, when it was so many samples in all: the last run is as
+    long as it has to be."""
+    kept = [list(run) for run in runs if run[0] < samples]
+    if kept:
+        kept[-1][1] = samples - kept[-1][0]
+    return kept
 
 
 def _words(reply: Reply, heard_samples: int) -> list[list[int]]:

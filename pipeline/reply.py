@@ -12,15 +12,17 @@ from collections import deque
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 from pipeline.chain import GUESSED_CHARS_PER_S, LlmChain, Report, TtsChain
 from pipeline.contracts import (
     LlmError,
+    Message,
     Prompt,
     SpeechRequest,
     SpokenWord,
     ToolCall,
+    ToolSpec,
     TtsError,
 )
 from pipeline.core.dialogue import Mark, SpeechMap
@@ -47,6 +49,8 @@ class Host(Protocol):
     def on_failed(self, reply: "Reply", error: LlmError | TtsError) -> None: ...
     def on_generated(self, reply: "Reply") -> None: ...
     async def settle(self, reply: "Reply") -> None: ...
+    def is_lent(self, call: ToolCall) -> bool: ...
+    def lend(self, reply: "Reply", call: ToolCall) -> None: ...
     def run_tool(self, reply: "Reply", call: ToolCall, *, quiet: bool) -> AsyncGenerator[str, None]: ...
 
 
@@ -59,6 +63,18 @@ class Voice:
     language: str = "en"
     speed: float = 1.0
     pitch: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What a client wants of one reply, in place of what holds for the talk. None = as that."""
+
+    instructions: str | None = None
+    messages: tuple[Message, ...] | None = None
+    """What the model is to be told was said."""
+    tools: tuple[ToolSpec, ...] | None = None
+    spoken: bool | None = None
+    voice: str = ""
 
 
 @dataclass(slots=True)
@@ -112,6 +128,9 @@ class Reply:
     """The length of its whole sound was journalled."""
     closed: bool = False
     """`audio.end` was sent, or the reply was cut: nothing more goes out."""
+    wish: Wish = field(default_factory=Wish)
+    placed: dict[str, Any] = field(default_factory=dict)
+    """Where what was heard of it lies, as the journal was told."""
     kind: str = ""
     """"welcome" or "apology" for what no model said."""
     is_last: bool = False
@@ -247,15 +266,18 @@ class Maker:
                         calls.append(piece)
             if not calls:
                 return
+            theirs = [call for call in calls if self.host.is_lent(call)]
             await self.reply.committed.wait()  # a guess may think, not act
-            for call in calls:
+            for call in theirs:
+                self.host.lend(self.reply, call)
+            for call in (c for c in calls if c not in theirs):
                 quiet = len(self.reply.text) > said
                 async with aclosing(self.host.run_tool(self.reply, call, quiet=quiet)) as meanwhile:
                     async for words in meanwhile:
                         gap = " " if self.reply.text and not self.reply.text[-1].isspace() else ""
                         yield f"{gap}{words} "
-            if self.reply.is_last and self.reply.text.strip():
-                return  # goodbye was said
+            if theirs or (self.reply.is_last and self.reply.text.strip()):
+                return  # the client answers, or goodbye was said
         raise LlmError(f"the model asked for tools {MOST_TOOL_STEPS} times in a row")
 
     async def _speak(self, segments: "asyncio.Queue[Segment | None]") -> None:

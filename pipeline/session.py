@@ -21,6 +21,7 @@ from pipeline.contracts import (
     Recorder,
     SttError,
     TalkSetup,
+    Tool,
     ToolContext,
     Transcript,
     TtsError,
@@ -38,7 +39,7 @@ from pipeline.hearing import Hearing
 from pipeline.minutes import Minutes
 from pipeline.outbox import Event, Outbox
 from pipeline.questions import NOTHING, judge, paced, question
-from pipeline.reply import Voice
+from pipeline.reply import Voice, Wish
 from pipeline.setup import Engines, Restored, Rules, Setup
 from pipeline.speaking import Mouth, Speaking
 from pipeline.succession import HANDOVER, NUDGE, Succession, handed_over
@@ -52,6 +53,8 @@ GREETING_PATIENCE_S = 1.0
 """How long a new client has to send `start` before it is greeted anyway."""
 FAREWELL_S = 2.0
 """How long cancelled tasks may take to give back what they hold."""
+ALL_AHEAD_MS = 3_600_000
+"""How far ahead of play-out a client is sent sound that keeps the conversation itself: all there is."""
 WRITING_S = 8.0
 """How long the end waits for the recorder; it goes on writing in the background after that."""
 STAGE_ERRORS: Mapping[str, type[ProviderError]] = {"stt": SttError, "llm": LlmError, "tts": TtsError}
@@ -142,13 +145,14 @@ class Session:
             engines.tts,
             lambda: self.end_soon("the budget is spent", 1000),
             lambda: self.end_soon("goodbye", 1000),
-            rules.lead_ms,
+            ALL_AHEAD_MS if setup.by_items else rules.lead_ms,
             session_id,
             self.duplex,
             f"r{round(restored.at_s * 1000)}." if restored else "r",
         )
         self.speaking = Speaking(mouth, lambda: self.floor, self._voice)
         self.speaking.marks, self.hearing.language = setup.marks, setup.language
+        self.speaking.tells_end = setup.by_items
         self._frame_at = now
         self._began = restored is not None
         """Something was said by either side, typed or started: too late for `start`."""
@@ -245,6 +249,42 @@ class Session:
         if self.duplex is not None:
             self.duplex.instruct(self._instructions())
         self.minutes.note("open", self._now(), told)
+
+    def retune(self, **told: Any) -> None:
+        """The same, of a client that may change everything at any time: also how is listened."""
+        self.change(**told)
+        self.hearing.language = self.setup.language
+        self.floor.hold_to_talk = self.setup.mode == "hold-to-talk"
+        self.floor.retime(self._timing())
+
+    def equip(self, tools: Mapping[str, Tool] | None) -> None:
+        """From the next reply on the agent has these tools; None = its own."""
+        self._toolbox.tools = self._engines.tools if tools is None else tools
+
+    def respond(self, wish: Wish, said: str = "") -> None:
+        """Answer, though nobody may have said anything: no reply may be in the making. `said`: what the user
+        has written, which is in the dialogue already."""
+        now = self._now()
+        if said:
+            self._commit(self.floor.on_told(said, now), told=True)
+        self.speaking.wish = wish
+        self._run(self.floor.on_respond(now))
+        self._arm()
+
+    def cut_off(self) -> None:
+        """The user is done, whatever the microphone says."""
+        self._run(self.floor.on_cut_off(self._now()))
+        self._arm()
+
+    def forget_speech(self) -> None:
+        """What the user has been saying is taken back."""
+        self.speaking.wish = Wish()
+        self._run(self.floor.on_forget())
+        self._arm()
+
+    def returned(self, call_id: str, output: str, key: str) -> bool:
+        """The client has run a tool of its own; see `Toolbox.returned`."""
+        return self._toolbox.returned(call_id, output, key)
 
     def become(self, told: Mapping[str, Any]) -> None:
         """Another agent talks, with what was said so far, once the reply that is being given is over: its
@@ -458,12 +498,16 @@ class Session:
             message = "I did not hear anything. Hold the button while you speak."
             self.emit({"type": "error", "code": "nothing_heard", "message": message, "fatal": False})
 
-    def _commit(self, action: act.CommitTurn) -> None:
+    def _commit(self, action: act.CommitTurn, *, told: bool = False) -> None:
         now, timeline = self._now(), self.minutes.timeline
         self.minutes.decide(now, "endpoint", action.reason, turn=action.turn)
         if action.typed:
-            self.minutes.user(action.turn, action.text, now, None)
-            self.emit({"type": "user_message", "turn": action.turn, "text": action.text})
+            if told:
+                self.minutes.told(action.turn, action.text, now)
+            else:
+                self.minutes.user(action.turn, action.text, now, None)
+            known = {"told": True} if told else {}
+            self.emit({"type": "user_message", "turn": action.turn, "text": action.text, **known})
         else:
             span = (timeline.of_input_ms(action.start_ms), timeline.of_input_ms(action.end_ms))
             self.minutes.user(action.turn, action.text, now, span)
@@ -616,7 +660,7 @@ class Session:
         return "\n\n".join(m.content for m in self.dialogue.prompt() if m.role == "system")
 
     def _timing(self) -> Timing:
-        return replace(self._rules.timing, **self.setup.turn)
+        return replace(self._rules.timing, **self.setup.turn, duck=not self.setup.by_items)
 
     def _greet(self) -> None:
         self._greet_at = None
@@ -642,7 +686,7 @@ class Session:
             )
 
         def is_spoken() -> bool:
-            return self._voice().rate_hz > 0
+            return self._voice(Wish()).rate_hz > 0
 
         terms = Terms(
             setup,
@@ -656,12 +700,13 @@ class Session:
         )
         return Duplex(engines.talk, engines.stt, engines.talk_patience, terms)
 
-    def _voice(self) -> Voice:
+    def _voice(self, wish: Wish) -> Voice:
         setup = self.setup
         # A reply that nobody can hear is given in writing: waiting for a listener it would never end.
         unheard = self._visited and not self.attached
-        rate = 0 if unheard or not setup.is_spoken else setup.output_rate_hz
-        return Voice(rate, setup.voice, setup.language, setup.speed, setup.pitch)
+        spoken = setup.is_spoken if wish.spoken is None else wish.spoken
+        rate = 0 if unheard or not spoken else setup.output_rate_hz
+        return Voice(rate, wish.voice or setup.voice, setup.language, setup.speed, setup.pitch)
 
     @property
     def _away_s(self) -> float:

@@ -56,6 +56,9 @@ class Setup:
     """Audio travels in JSON both ways."""
     marks: bool = False
     """The client wants `audio.mark`."""
+    by_items: bool = False
+    """The client keeps the conversation itself, plays as fast as it is sent, and says what was heard: as on
+    OpenAI's realtime wire. Nothing is said to it unasked, and it cannot pause."""
     channels: Channels = "both"
     """How they may talk: by "voice" nothing is typed, by "text" nothing sounds, either way."""
     speed: float = 1.0
@@ -124,11 +127,13 @@ class Engines:
     def suited(self, setup: Setup) -> "Engines":
         """The same, as one session is to have them: its tools, its favourites first in every chain."""
         asked, tools = setup.providers, self.tools
+        talk = None if setup.by_items else self.talk  # that model would keep a memory of its own
         if setup.tools is not None:
             tools = {name: tool for name, tool in tools.items() if name in setup.tools}
         return replace(
             self,
             tools=tools,
+            talk=talk,
             stt=self.stt.preferring(asked.get("stt", "")),
             llm=self.llm.preferring(asked.get("llm", "")),
             tts=self.tts.preferring(asked.get("tts", "")),

@@ -6,6 +6,7 @@ while somebody is there to hear it. Everything else waits, or was dropped with i
 """
 
 import asyncio
+from collections import deque
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from dataclasses import dataclass
@@ -21,13 +22,15 @@ from pipeline.core.latency import TurnClock
 from pipeline.duplex import Duplex
 from pipeline.minutes import Minutes
 from pipeline.outbox import Event, Outbox
-from pipeline.reply import Maker, Reply, Voice
+from pipeline.reply import Maker, Reply, Voice, Wish
 from pipeline.toolbox import Spawn, Toolbox
 
 CHUNK_MS = 100
 """The longest binary message: small enough to be purged in time, large enough to be cheap."""
 FAREWELL = "farewell"
 """The kind of a reply after which the talk ends."""
+MOST_RECENT = 8
+"""Replies that are remembered after they are over: a client that stops one says so within a second."""
 REFILL_MS = 250
 """How far the lead may fall before more is sent: fewer, larger wake-ups."""
 
@@ -61,7 +64,7 @@ class Mouth:
 class Speaking:
     """The replies of one session: at most one that has the floor, at most one held guess."""
 
-    def __init__(self, mouth: Mouth, floor: Callable[[], Floor], voice: Callable[[], Voice]) -> None:
+    def __init__(self, mouth: Mouth, floor: Callable[[], Floor], voice: Callable[[Wish], Voice]) -> None:
         self._mouth, self._floor, self._voice = mouth, floor, voice
         self._replies: dict[int, Reply] = {}
         self._canned: tuple[str, str] = ("", "")
@@ -75,6 +78,12 @@ class Speaking:
         self.pump_at: float | None = None
         """When play-out will have made room for more."""
         self.attached = False
+        self.wish = Wish()
+        """What is asked of the next reply that is not a guess."""
+        self.tells_end = False
+        """The client is told by `response.end` when all of a reply was sent."""
+        self.recent: deque[Reply] = deque(maxlen=MOST_RECENT)
+        """The last replies that are over."""
         self.marks = False
         """The client asked for `audio.mark`."""
         self.ending = False
@@ -111,10 +120,14 @@ class Speaking:
         text, kind = self._canned
         spent = self._why_spent()
         if spent and not text and self._mouth.minutes.bill.ends_talks:
-            text, kind = last_words(self._voice().language), FAREWELL
+            text, kind = last_words(self._voice(Wish()).language), FAREWELL
         response_id = f"{self._mouth.reply_prefix}{action.reply}"
+        wish = Wish()
+        if not action.held:
+            wish, self.wish = self.wish, wish
+        voice = self._voice(wish)
         reply = Reply(
-            action.reply, action.turn, response_id, action.text, action.held, self._voice(), kind=kind
+            action.reply, action.turn, response_id, action.text, action.held, voice, wish=wish, kind=kind
         )
         self._replies[reply.number] = reply
         mouth = self._mouth
@@ -225,6 +238,24 @@ class Speaking:
             self._played = None
             self._meter(reply, self._mouth.now(), played=True)
 
+    def reheard(self, response_id: str, played_ms: float) -> str | None:
+        """The client has stopped playing a reply there, and knows it better than we: of one that goes on, or
+        is over. Returns what was heard; None for a reply that is not known (any more)."""
+        mouth, now, reply = self._mouth, self._mouth.now(), self.current
+        if reply is not None and reply.response_id == response_id:
+            self.on_playback(response_id, played_ms)
+            mouth.run(self._floor().on_interrupt(now))
+        else:
+            reply = next((r for r in self.recent if r.response_id == response_id), None)
+        if reply is None:
+            return None
+        samples = min(round(played_ms * reply.voice.rate_hz / 1000), reply.made)
+        heard = reply.heard_text(samples)
+        if heard != reply.text:
+            mouth.minutes.reheard(reply, heard, round(reply.ms(samples)), now)
+            mouth.minutes.sync()
+        return heard
+
     def on_lost(self) -> None:
         """Nobody is there: take back what was sent and not heard. Call after `floor.on_lost`."""
         self.attached = False
@@ -252,12 +283,15 @@ class Speaking:
 
     def prompt(self, reply: Reply) -> Prompt:
         guess = reply.question if reply.held else None
-        mouth = self._mouth
-        messages = mouth.minutes.dialogue.prompt(guess)
+        mouth, wish = self._mouth, reply.wish
+        messages = mouth.minutes.dialogue.prompt(guess, wish.instructions)
+        if wish.messages is not None:
+            messages = (*(m for m in messages[:1] if m.role == "system"), *wish.messages)
         if working := mouth.toolbox.at_work():
             last = messages[-1:] if messages and messages[-1].role == "user" else ()
             messages = (*messages[: len(messages) - len(last)], *working, *last)
-        return Prompt(messages, mouth.toolbox.specs, reply.voice.language, mouth.session_id)
+        tools = mouth.toolbox.specs if wish.tools is None else wish.tools
+        return Prompt(messages, tools, reply.voice.language, mouth.session_id)
 
     def on_token(self, reply: Reply, text: str) -> None:  # noqa: ARG002 - it is in reply.text already
         if not self._is_wanted(reply):
@@ -316,6 +350,12 @@ class Speaking:
     async def settle(self, reply: Reply) -> None:  # noqa: ARG002 - whoever asks
         """Wait a moment for what an earlier reply has begun: the model is to know how it went."""
         await self._mouth.toolbox.settle()
+
+    def is_lent(self, call: ToolCall) -> bool:
+        return self._mouth.toolbox.is_lent(call)
+
+    def lend(self, reply: Reply, call: ToolCall) -> None:
+        self._mouth.toolbox.lend(call, reply.turn)
 
     async def run_tool(self, reply: Reply, call: ToolCall, *, quiet: bool) -> AsyncGenerator[str, None]:
         """Run a call. Yields what is to be said meanwhile."""
@@ -392,6 +432,8 @@ class Speaking:
         if reply.closed:
             return
         reply.closed = True
+        if self.tells_end:
+            self._mouth.emit({"type": "response.end", "response_id": reply.response_id})
         if reply.audio_begun:
             duration = round(reply.ms(reply.made))
             self._mouth.emit({"type": "audio.end", "response_id": reply.response_id, "duration_ms": duration})
@@ -461,6 +503,7 @@ class Speaking:
 
     def _closed(self, reply: Reply) -> None:
         self.current = None
+        self.recent.append(reply)
         if reply.kind == FAREWELL:
             self._mouth.on_farewell()
 

@@ -12,7 +12,7 @@ annotated `ToolContext` is given by the server and is no argument of the model's
 import inspect
 import typing
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
@@ -96,6 +96,20 @@ def tool(
         return FunctionTool(function, spec, manners, model)
 
     return decorate
+
+
+@dataclass(slots=True)
+class ClientTool:
+    """A tool that the client has: the reply ends with the call, and the client goes on from there."""
+
+    spec: ToolSpec
+
+    async def run(
+        self,
+        arguments: Mapping[str, Any],  # noqa: ARG002 - every tool has this shape
+        context: ToolContext,  # noqa: ARG002
+    ) -> Mapping[str, Any]:
+        raise RuntimeError(f"{self.spec.name} is the client's to run")
 
 
 def tools_in(module: object) -> list[Tool]:

@@ -14,7 +14,7 @@ from typing import Any
 from pipeline.contracts import Caller, Manners, Message, Tool, ToolCall, ToolContext, ToolSpec
 from pipeline.minutes import Minutes
 from pipeline.outbox import Event
-from pipeline.tool import manners_of
+from pipeline.tool import ClientTool, manners_of
 
 Spawn = Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]]
 Result = Mapping[str, Any]
@@ -74,6 +74,8 @@ class Toolbox:
         self._running: dict[asyncio.Task[None], Run] = {}
         self._unconfirmed: dict[str, int] = {}
         """Calls that wait for the caller's word, and the turn in which they were first made."""
+        self._lent: dict[str, tuple[ToolCall, str]] = {}
+        """Calls that the client answers, by their ids, with the keys of their entries."""
 
     @property
     def specs(self) -> tuple[ToolSpec, ...]:
@@ -115,9 +117,37 @@ class Toolbox:
         told = []
         for run in self._running.values():
             state = {"ok": True, "status": "still running", "progress": run.progress}
-            told.append(Message("assistant", "", (run.call,)))
-            told.append(Message("tool", json.dumps(state), tool_call_id=run.call.id, name=run.call.name))
+            told += _exchange(run.call, state)
+        for call, _ in self._lent.values():
+            told += _exchange(call, {"ok": True, "status": "still running"})
         return told
+
+    # -- the client's tools ------------------------------------------------------------------------------
+
+    def is_lent(self, call: ToolCall) -> bool:
+        """The client runs it."""
+        return isinstance(self.tools.get(call.name), ClientTool)
+
+    def lend(self, call: ToolCall, turn: int) -> None:
+        """The client is to run it, and to say what came of it (`returned`)."""
+        key, entry = self._note(call, turn)
+        self._emit({"type": "tool.call", **entry, "by": "client"})
+        self._lent[call.id] = (call, key)
+
+    def returned(self, call_id: str, output: str, key: str) -> bool:
+        """What the client says came of a call; `key` names it in the dialogue. False: no such call waits."""
+        call, entry = self._lent.pop(call_id, (None, ""))
+        if call is None:
+            return False
+        try:
+            result = json.loads(output)
+        except (ValueError, RecursionError):
+            result = output
+        told = result if isinstance(result, dict) else {"output": result}
+        self._emit({"type": "tool.result", "id": call_id, "result": told})
+        self._minutes.tool(call, told, self._now(), entry, name=key)
+        self._minutes.sync()
+        return True
 
     # -- after a crash -----------------------------------------------------------------------------------
 
@@ -141,16 +171,21 @@ class Toolbox:
         return manners_of(tool) if tool is not None else Manners()
 
     def _begin(self, call: ToolCall, turn: int) -> Run:
-        self._count += 1
-        key = f"{turn}.{self._count}"  # with the session's id, the effect's idempotency key
         run = Run(call, turn)
-        entry = {"id": call.id, "name": call.name, "arguments": dict(call.arguments)}
-        self._minutes.note("tool", self._now(), {**entry, "key": key})
-        self._minutes.sync()
+        key, entry = self._note(call, turn)
         self._emit({"type": "tool.call", **entry})
         twin = next(((t, r) for t, r in self._running.items() if _same(r.call, call)), None)
         self._start(run, key, twin)
         return run
+
+    def _note(self, call: ToolCall, turn: int) -> tuple[str, dict[str, Any]]:
+        """Write down that a call is made. Returns its key and what it is."""
+        self._count += 1
+        key = f"{turn}.{self._count}"  # with the session's id, the effect's idempotency key
+        entry = {"id": call.id, "name": call.name, "arguments": dict(call.arguments)}
+        self._minutes.note("tool", self._now(), {**entry, "key": key})
+        self._minutes.sync()
+        return key, entry
 
     def _start(self, run: Run, key: str, twin: Twin | None = None) -> None:
         task = self._spawn(self._work(run, key, twin))
@@ -227,6 +262,14 @@ class Toolbox:
 def spoken(words: Mapping[str, str], language: str) -> str:
     """What to say in that language: "" is for every other one, else English."""
     return words.get(language[:2]) or words.get("") or words.get("en", "")
+
+
+def _exchange(call: ToolCall, state: Result) -> list[Message]:
+    told = json.dumps(state)
+    return [
+        Message("assistant", "", (call,)),
+        Message("tool", told, tool_call_id=call.id, name=call.name),
+    ]
 
 
 def _same(one: ToolCall, other: ToolCall) -> bool:

@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,14 +12,29 @@ from pipeline.outbox import Event
 from pipeline.session import Session
 from server.auth import API_KEY_PATHS, Identity, Keys, Principal, origin_allowed
 from server.lobby import Lobby, Over, Unknown, user_of
-from server.plans import NoAgent, of_agent
+from server.plans import NoAgent, Plan, of_agent
 from server.sessions import LOOK_AGAIN_S, LOOKS, Draining, Elsewhere, Full
-from server.wire.serve import NOT_ALLOWED, refuse, serve, watch
+from server.wire.realtime import Realtime, told_alone
+from server.wire.realtime_session import Terms
+from server.wire.serve import NOT_ALLOWED, Receive, refuse, serve, take, take_realtime, watch
 from server.wire.voice import BadMessage, Voice
 from server.workers import Place, forward, is_forwarded
 
-PATHS = ("/ws/voice", "/ws/transcript/{session_id}", "/ws/voice-agent/{session_id}", "/ws/{session_id}")
+REALTIME_PATH = "/v1/realtime"
+PATHS = (
+    *("/ws/voice", "/ws/transcript/{session_id}", "/ws/voice-agent/{session_id}", "/ws/{session_id}"),
+    REALTIME_PATH,
+)
 """Every WebSocket path, as documented."""
+
+REALTIME = "realtime"
+"""The subprotocol that browsers are answered,"""
+KEY_IN = "openai-insecure-api-key."
+"""and how the one with their key begins."""
+BAD_KEY = 3000
+"""The close code for it, as OpenAI has it."""
+EXPIRES_S = 24 * 3600
+"""Of a session, as its client is told; nothing is done about it."""
 
 GOING_AWAY, TRY_LATER = 1001, 1013
 _PATH = re.compile(r"/ws/(?:(?P<voice>voice)|transcript/(?P<watch>[^/]+)|(?:voice-agent/)?(?P<join>[^/]+))")
@@ -80,6 +96,9 @@ class Sockets:
             self._open.discard(task)
 
     async def _serve(self, scope: Any, receive: Any, send: Any) -> None:
+        if scope["path"] == REALTIME_PATH:
+            await self._realtime(scope, receive, send)
+            return
         match = _PATH.fullmatch(scope["path"])
         try:
             if match is None:
@@ -113,10 +132,58 @@ class Sockets:
         async def arrange(start: Event) -> Event:
             return await self._arranged(start, session, who)
 
-        def connected(more: Event) -> Event:
-            return self._connected(session, codec, more)
+        def connected(more: Event) -> tuple[Event]:
+            return (self._connected(session, codec, more),)
 
-        await serve(receive, send, session, codec, connected, arrange)
+        async def listener(receive: Receive) -> tuple[int, str]:
+            return await take(receive, session, codec, arrange)
+
+        await serve(receive, send, session, codec, connected, listener)
+
+    async def _realtime(self, scope: Any, receive: Any, send: Any) -> None:
+        """OpenAI's wire: a new session for each socket. Browsers bring their key in a subprotocol."""
+        offered = [str(name) for name in scope.get("subprotocols") or ()]
+        protocol = REALTIME if REALTIME in offered else ""
+        key = next((name.removeprefix(KEY_IN) for name in offered if name.startswith(KEY_IN)), "")
+        try:
+            if not is_forwarded(scope) and not origin_allowed(scope, self._allowed_origins, self._public_url):
+                raise Refused(NOT_ALLOWED, "this origin is not allowed")
+            who = await self._identity.of(scope, key)
+            if who.is_wrong or who.session_id:
+                who = Principal()  # any other key is a guest's
+            if not self._guests and not who.user:
+                refusal = "invalid_request_error.invalid_api_key"
+                wrong = told_alone("invalid_api_key", "This API key is not valid here (any more).")
+                await refuse(receive, send, BAD_KEY, refusal, [wrong], protocol)
+                return
+            query = {k: v[-1] for k, v in parse_qs(scope["query_string"].decode("latin-1")).items()}
+            session = self._enter(await self._plan_realtime(query, who))
+        except Refused as refused:
+            wrong = told_alone("server_error", f"{refused}".capitalize() + ".")
+            await refuse(receive, send, refused.code, str(refused), [wrong], protocol)
+            return
+        setup = session.setup
+        expires_at = int(time.time()) + EXPIRES_S
+        terms = Terms(session.id, query.get("model") or "parley", expires_at, session.floor.timing)
+        terms.begin(transcribes=query.get("intent") == "transcription", voice=setup.voice, speed=setup.speed)
+        codec = Realtime(session, terms)
+
+        async def listener(receive: Receive) -> tuple[int, str]:
+            return await take_realtime(receive, session, codec)
+
+        await serve(receive, send, session, codec, codec.begin, listener, protocol)
+
+    async def _plan_realtime(self, query: dict[str, str], who: Principal) -> Plan:
+        """`model` may be one of the user's agents; any other name is this server."""
+        plans = self._lobby.plans
+        try:
+            plan = await plans.new(who, query.get("agent_id") or query.get("model", ""))
+        except NoAgent:
+            if query.get("agent_id"):
+                raise Refused(NOT_ALLOWED, "there is no such agent of yours") from None
+            plan = await plans.new(who)
+        plan.setup.by_items, plan.setup.greeting = True, ""
+        return plan
 
     def _wanted(self, match: "re.Match[str]", query: dict[str, str], who: Principal) -> "Wanted | None":
         """The session that is asked for; None for a new one."""
@@ -173,9 +240,13 @@ class Sockets:
     async def _new(self, query: dict[str, str], who: Principal) -> Session:
         self._refuse_strangers(who)
         try:
-            return self._lobby.sessions.open(await self._lobby.plans.new(who, query.get("agent_id", "")))
+            return self._enter(await self._lobby.plans.new(who, query.get("agent_id", "")))
         except NoAgent:
             raise Refused(NOT_ALLOWED, "there is no such agent of yours") from None
+
+    def _enter(self, plan: Plan) -> Session:
+        try:
+            return self._lobby.sessions.open(plan)
         except Full:
             raise Refused(TRY_LATER, "all lines are busy, try again later") from None
         except Draining:

@@ -115,7 +115,7 @@ class AgentSide:
         return [EndReply(self.reply, self.turn)]
 
     def duck(self, now: float) -> list[Action]:
-        if not self.replying or self.ducked:
+        if not self.replying or self.ducked or not self.timing.duck:
             return []
         self.ducked = True
         if self.playout is not None:

@@ -7,7 +7,7 @@ its sound, and how much of that sound was played.
 import json
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from pipeline.core.messages import Message, ToolCall
@@ -92,25 +92,38 @@ class Dialogue:
     def __len__(self) -> int:
         return len(self._messages)
 
-    def user(self, text: str) -> None:
-        self._messages.append(Message("user", text))
+    def user(self, text: str, key: str = "") -> None:
+        self._messages.append(Message("user", text, key=key))
 
     def correct(self, was: str, text: str) -> None:
         """The last user turn that reads so said something else."""
         for i in reversed(range(len(self._messages))):
             if self._messages[i].role == "user" and self._messages[i].content == was:
-                self._messages[i] = Message("user", text)
+                self._messages[i] = replace(self._messages[i], content=text)
                 return
 
-    def assistant(self, heard: str, calls: Sequence[ToolCall] = ()) -> None:
+    def assistant(self, heard: str, calls: Sequence[ToolCall] = (), key: str = "") -> None:
         """What the user heard of a reply, which may be nothing, and the tools it called."""
-        if heard.strip() or calls:
-            self._messages.append(Message("assistant", heard, tuple(calls)))
+        if heard.strip() or calls or key:
+            self._messages.append(Message("assistant", heard, tuple(calls), key=key))
 
-    def tool(self, call: ToolCall, result: Mapping[str, Any]) -> None:
-        self._messages.append(
-            Message("tool", json.dumps(result, ensure_ascii=False), tool_call_id=call.id, name=call.name)
-        )
+    def add(self, message: Message, after: str | None = None) -> None:
+        """What the client tells us was said: at the end, after the message of that key, or with "" first."""
+        places = [i + 1 for i, m in enumerate(self._messages) if m.key == after] if after else [0]
+        at = places[-1] if after is not None and places else len(self._messages)
+        self._messages.insert(at, message)
+
+    def rewrite(self, key: str, content: str) -> None:
+        """Of the message of that key only this counts."""
+        self._messages = [replace(m, content=content) if m.key == key else m for m in self._messages]
+
+    def remove(self, key: str) -> None:
+        """Forget the message of that key."""
+        self._messages = [m for m in self._messages if m.key != key]
+
+    def tool(self, call: ToolCall, result: Mapping[str, Any], key: str = "") -> None:
+        told = json.dumps(result, ensure_ascii=False)
+        self._messages.append(Message("tool", told, tool_call_id=call.id, name=call.name, key=key))
 
     def note(self, text: str) -> None:
         """What the model is to know from here on, in place of the last such note."""
@@ -131,10 +144,12 @@ class Dialogue:
                 self.assistant("", [call])
                 self.tool(call, {"result": message.get("result")})
 
-    def prompt(self, guess: str | None = None) -> tuple[Message, ...]:
-        """Everything a responder is told; `guess` is a user turn that is not committed yet."""
-        messages = [Message("system", self.system_prompt)] if self.system_prompt else []
-        messages += self._messages
+    def prompt(self, guess: str | None = None, instructions: str | None = None) -> tuple[Message, ...]:
+        """Everything a responder is told; `guess` is a user turn that is not committed yet, `instructions`
+        stand in for the system prompt."""
+        system = self.system_prompt if instructions is None else instructions
+        messages = [Message("system", system)] if system else []
+        messages += (m for m in self._messages if m.content.strip() or m.role != "assistant" or m.tool_calls)
         if guess is not None:
             messages.append(Message("user", guess))
         return tuple(messages)

@@ -53,6 +53,8 @@ class Timing:
     """How long a final transcript may be owed; the recognizer chain's own deadline is shorter."""
     reply_timeout_ms: int = 30_000
     """How long a reply may give no sign of life; the other chains' own deadlines are shorter."""
+    duck: bool = True
+    """The client can pause play-out while it is not clear yet whether somebody barges in."""
 
 
 class Endpointer:

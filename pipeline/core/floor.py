@@ -85,6 +85,10 @@ class Floor:
         self.user = User.QUIET
         self.pressed = False
         """The talk button is down."""
+        self.answers = True
+        """Turns are answered by themselves; else when the client asks for it (`on_respond`)."""
+        self.asked = False
+        """It has asked, and the turn that is to be answered is not settled yet."""
         self._agent = AgentSide(timing)
         self._guess: Guess | None = None
         self._ears = Endpointer(timing.start_ms)
@@ -268,6 +272,34 @@ class Floor:
         if self._agent.state is not Reply.IDLE or self._draft:
             return NOTHING
         return (self._start_reply(turn, text, now, given=given),)
+
+    def on_respond(self, now: float) -> Actions:
+        """The client asks for a reply to what there is, or to the turn that is just being settled. No reply
+        may be in the making; one that is still being played counts as heard."""
+        if self._agent.state is Reply.AWAITING_FINAL:
+            self.asked = True
+            return NOTHING
+        ended = self._agent.end() if self._agent.replying else []
+        return (*ended, self._start_reply(self.turn, "", now))
+
+    def on_told(self, text: str, now: float) -> CommitTurn:
+        """The user has written something that nobody has to answer yet."""
+        self.turn += 1
+        ms = self._ears.frame * FRAME_MS
+        return CommitTurn(self.turn, text, "told", now, now, now, ms, ms, typed=True)
+
+    def on_cut_off(self, now: float) -> Actions:
+        """The client says that the user is done, whatever the microphone says."""
+        if self.hold_to_talk:
+            return self.on_release(now)
+        if self.user is User.SPEAKING or self.user is User.PAUSE:
+            return tuple(self._end_of_speech("the client ended it", now))
+        return NOTHING
+
+    def on_forget(self) -> Actions:
+        """The client takes back what the user has been saying."""
+        self.pressed = False
+        return tuple(self._drop("the client took it back"))
 
     def retime(self, timing: Timing) -> None:
         """Other points on the counters from now on."""
@@ -468,6 +500,8 @@ class Floor:
         draft = self._draft
         if not self.timing.speculate or self.user is not User.PAUSE or not draft.ready:
             return []
+        if not self.answers:
+            return []
         text = draft.text
         actions: list[Action] = []
         if self._guess is not None:
@@ -483,6 +517,7 @@ class Floor:
 
     def _commit(self, now: float, *, answer: bool = True) -> list[Action]:
         draft, text, guess = self._draft, self._draft.text, self._guess
+        asked, self.asked = self.asked, False
         self._draft = Draft()
         self._agent.stop_waiting()
         closes: list[Action] = [
@@ -490,7 +525,9 @@ class Floor:
             for u, h in draft.utterances.items()
         ]
         if not text:
-            apology = [Apologize(self.turn + 1, "stt")] if answer and draft.failed else []
+            if answer and asked:
+                return [*closes, self._start_reply(self.turn, "", now)]
+            apology = [Apologize(self.turn + 1, "stt")] if answer and self.answers and draft.failed else []
             return [*closes, *self._discard("nothing was recognized"), *apology]
         self.turn += 1
         commit = CommitTurn(
@@ -505,7 +542,9 @@ class Floor:
         )
         if not answer:
             return [*closes, commit, *self._discard("the session ended")]
-        if guess is not None and guess.text == text:
+        if not (self.answers or asked):
+            return [*closes, commit]
+        if guess is not None and guess.text == text and not asked:
             self._guess = None
             self._agent.take_floor(guess.reply, self.turn, now)
             return [*closes, commit, ReleaseReply(guess.reply, self.turn)]
@@ -515,7 +554,7 @@ class Floor:
     def _drop(self, reason: str) -> list[Action]:
         """Forget the utterance in progress."""
         draft, was = self._draft, self.user
-        self._draft, self.user = Draft(), User.QUIET
+        self._draft, self.user, self.asked = Draft(), User.QUIET, False
         self._agent.stop_waiting()
         actions: list[Action] = []
         if was in (User.SPEAKING, User.PAUSE):

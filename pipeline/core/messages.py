@@ -1,7 +1,7 @@
 """The messages of a prompt: what the history is made of, and what a responder is given."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 
@@ -27,3 +27,5 @@ class Message:
     """On a tool message: the call it answers. `content` is then JSON."""
     name: str = ""
     """On a tool message: the tool's name."""
+    key: str = field(default="", compare=False)
+    """By which a client that keeps the conversation itself names it; the model is not told."""

@@ -1,6 +1,6 @@
 """The one socket loop: plain ASGI, below Starlette, because every frame of every microphone passes here.
 
-    receive --> codec.audio / codec.decode --> session.hear / session.do        (this task, no await between)
+    receive --> codec --> session.hear / session.do                             (this task, no await between)
     session.outbox --> codec.encode --> send, each batch under a deadline       (one sender task)
 
 It owns what all sockets share: who may come in, message sizes, write deadlines, close codes. It knows no
@@ -9,12 +9,13 @@ storage. A socket that dies detaches its session; only `end`, the session itself
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from typing import Any, Protocol
 
 from pipeline.outbox import Event, Outbox
 from pipeline.session import Session
-from server.wire.voice import BadMessage, TooBig, Voice
+from server.wire.realtime import Realtime
+from server.wire.voice import BadMessage, Outgoing, TooBig, Voice
 
 log = logging.getLogger(__name__)
 
@@ -27,48 +28,55 @@ WRITE_S = 5.0
 NOT_ALLOWED, TOO_BIG, TAKEN_OVER = 1008, 1009, 1008
 
 
-class Socket(Protocol):
-    """What a codec must do; see `server.wire.voice.Voice`."""
+class Encoder(Protocol):
+    """The sending half of a codec."""
 
-    def audio(self, data: bytes) -> bytes: ...
-    def decode(self, text: str) -> Event: ...
-    def encode(self, item: Event | bytes) -> dict[str, Any]: ...
+    def encode(self, item: Event | bytes) -> Iterable[Outgoing]:
+        """What the session says, as messages."""
 
 
-async def refuse(receive: Receive, send: Send, code: int, reason: str) -> None:
+Hello = Callable[[Event], Iterable[Event]]
+"""Makes of what `Session.attach` tells the first events, for the client alone."""
+Listener = Callable[[Receive], Awaitable[tuple[int, str]]]
+"""Takes messages until the client goes, or must go. Returns the close code to send, 0 for none, and why."""
+
+
+async def refuse(
+    receive: Receive, send: Send, code: int, reason: str, first: Iterable[Outgoing] = (), protocol: str = ""
+) -> None:
     """Accept and close: a browser is told the code only after the handshake."""
+    if not await accepted(receive, send, protocol):
+        return
+    for message in first:
+        await send(message)
+    await send({"type": "websocket.close", "code": code, "reason": reason})
+
+
+async def accepted(receive: Receive, send: Send, protocol: str = "") -> bool:
+    """Accept the handshake, as speaking that subprotocol; False when the client is gone already."""
     message = await receive()
     if message["type"] != "websocket.connect":
-        return
-    await send({"type": "websocket.accept"})
-    await send({"type": "websocket.close", "code": code, "reason": reason})
+        return False
+    await send({"type": "websocket.accept", **({"subprotocol": protocol} if protocol else {})})
+    return True
 
 
 Arrange = Callable[[Event], Awaitable[Event]]
 """Makes of a `start` what the session is to do. Raises `BadMessage`."""
 
 
-async def as_it_is(event: Event) -> Event:
-    """An `Arrange` that adds nothing."""
-    return event
-
-
 async def serve(
     receive: Receive,
     send: Send,
     session: Session,
-    codec: Voice,
-    connected: Callable[[Event], Event],
-    arrange: Arrange = as_it_is,
+    encoder: Encoder,
+    hello: Hello,
+    listener: Listener,
+    protocol: str = "",
 ) -> None:
-    """Talk to one client until its socket or the session ends. The handshake is still to be accepted.
-
-    `connected` completes the first message, `arrange` a `start`.
-    """
-    message = await receive()
-    if message["type"] != "websocket.connect":
+    """Talk to one client until its socket or the session ends. The handshake is still to be accepted."""
+    if not await accepted(receive, send, protocol):
         return
-    await send({"type": "websocket.accept"})
     sender: asyncio.Task[None] | None = None
     taken = asyncio.Event()
 
@@ -77,10 +85,12 @@ async def serve(
         if sender is not None:
             sender.cancel()
 
-    await send(codec.encode(connected(session.attach(kick))))
-    sender = asyncio.create_task(_drain(send, session, codec))
+    for event in hello(session.attach(kick)):
+        for message in encoder.encode(event):
+            await send(message)
+    sender = asyncio.create_task(_drain(send, session, encoder))
     try:
-        code, reason = await _listen(receive, session, codec, sender, arrange)
+        code, reason = await _listen(receive, session, listener, sender)
     finally:
         session.detach(kick)
         sender.cancel()
@@ -92,10 +102,10 @@ async def serve(
 
 
 async def _listen(
-    receive: Receive, session: Session, codec: Voice, sender: "asyncio.Task[None]", arrange: Arrange
+    receive: Receive, session: Session, listener: Listener, sender: "asyncio.Task[None]"
 ) -> tuple[int, str]:
     """Take messages until the client goes, or we do. Returns the close code to send, 0 for none."""
-    receiving = asyncio.ensure_future(_take(receive, session, codec, arrange))
+    receiving = asyncio.ensure_future(listener(receive))
     try:
         await asyncio.wait((receiving, sender), return_when=asyncio.FIRST_COMPLETED)
         if receiving.done():
@@ -108,7 +118,8 @@ async def _listen(
         await asyncio.gather(receiving, return_exceptions=True)
 
 
-async def _take(receive: Receive, session: Session, codec: Voice, arrange: Arrange) -> tuple[int, str]:
+async def take(receive: Receive, session: Session, codec: Voice, arrange: Arrange) -> tuple[int, str]:
+    """A `Listener` for our own wire. `arrange` completes a `start`."""
     while True:
         message = await receive()
         if message["type"] == "websocket.disconnect":
@@ -155,7 +166,24 @@ def _act(session: Session, codec: Voice, event: Event) -> None:
             session.do(event)
 
 
-async def _drain(send: Send, session: Session, codec: Socket) -> None:
+async def take_realtime(receive: Receive, session: Session, codec: Realtime) -> tuple[int, str]:
+    """A `Listener` for OpenAI's wire. With its client the session is over: there is no coming back."""
+    while True:
+        message = await receive()
+        if message["type"] == "websocket.disconnect":
+            session.end_soon("the client hung up", 1000)
+            return 0, ""
+        text = message.get("text")
+        if text is None:
+            codec.refuse_binary()
+            continue
+        try:
+            await codec.take(text)
+        except Exception as error:  # noqa: BLE001 - a bug: this session ends, saved whole
+            session.fail(error)
+
+
+async def _drain(send: Send, session: Session, encoder: Encoder) -> None:
     """Send what the outbox holds, until it is closed and empty or the client stops reading."""
     outbox = session.outbox
     while await outbox.wait():
@@ -163,7 +191,8 @@ async def _drain(send: Send, session: Session, codec: Socket) -> None:
         try:
             async with asyncio.timeout(WRITE_S):
                 while (item := outbox.take()) is not None:
-                    await send(codec.encode(item))
+                    for message in encoder.encode(item):
+                        await send(message)
         except (TimeoutError, OSError) as error:
             if isinstance(item, dict):
                 outbox.put_back(item)
@@ -173,13 +202,11 @@ async def _drain(send: Send, session: Session, codec: Socket) -> None:
 
 async def watch(receive: Receive, send: Send, first: list[Event], outbox: Outbox) -> None:
     """Show a session's events to somebody who only watches."""
-    message = await receive()
-    if message["type"] != "websocket.connect":
+    if not await accepted(receive, send):
         return
-    await send({"type": "websocket.accept"})
     codec = Voice()
     for event in first:
-        await send(codec.encode(event))
+        await send(*codec.encode(event))
 
     async def gone() -> None:
         while (await receive())["type"] != "websocket.disconnect":
@@ -189,7 +216,7 @@ async def watch(receive: Receive, send: Send, first: list[Event], outbox: Outbox
         while await outbox.wait():
             async with asyncio.timeout(WRITE_S):
                 while (item := outbox.take()) is not None:
-                    await send(codec.encode(item))
+                    await send(*codec.encode(item))
 
     tasks = [asyncio.ensure_future(gone()), asyncio.ensure_future(show())]
     try:

@@ -139,16 +139,16 @@ class Voice:
 
     # -- to the client -----------------------------------------------------------------------------------
 
-    def encode(self, item: Event | bytes) -> Outgoing:
+    def encode(self, item: Event | bytes) -> tuple[Outgoing]:
         """An event or a piece of reply audio as one message."""
         if isinstance(item, bytes):
             if not self.base64:
-                return {"type": "websocket.send", "bytes": item}
+                return ({"type": "websocket.send", "bytes": item},)
             audio = base64.b64encode(item).decode("ascii")
             item = {"type": "audio_response", "response_id": self._speaking, "audio_base64": audio}
         elif item["type"] == "audio.begin":
             self._speaking = item["response_id"]
-        return {"type": "websocket.send", "text": json.dumps(item)}  # ASCII: no text can break it
+        return ({"type": "websocket.send", "text": json.dumps(item)},)  # ASCII: no text can break it
 
 
 def _text(key: str, value: object, most: int) -> str:

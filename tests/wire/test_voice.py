@@ -121,9 +121,10 @@ def test_text_input_is_text_message() -> None:
 
 
 def test_audio_goes_out_binary_or_as_base64_with_its_reply() -> None:
-    assert Voice().encode(b"\0\0") == {"type": "websocket.send", "bytes": b"\0\0"}
+    assert Voice().encode(b"\0\0") == ({"type": "websocket.send", "bytes": b"\0\0"},)
     codec = Voice()
     codec.follow(16_000, base64_mode=True)
     codec.encode({"type": "audio.begin", "response_id": "r7", "rate": 24000})
-    sent = json.loads(codec.encode(b"\1\2")["text"])
+    (message,) = codec.encode(b"\1\2")
+    sent = json.loads(message["text"])
     assert sent == {"type": "audio_response", "response_id": "r7", "audio_base64": "AQI="}
