@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 from urllib.parse import urlsplit
@@ -17,6 +17,8 @@ class Socket:
 
     def __init__(self) -> None:
         self.code: int | None = None
+        self.protocol = ""
+        """The subprotocol that was accepted."""
         self._in: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
         self._out: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
 
@@ -35,6 +37,8 @@ class Socket:
                 if message["type"] == "websocket.close":
                     self.code = message["code"]
                     raise Closed(message.get("reason", ""))
+                if message["type"] == "websocket.accept":
+                    self.protocol = message.get("subprotocol") or ""
                 if message["type"] == "websocket.send":
                     text = message.get("text")
                     found: dict[str, Any] = json.loads(text) if text else {"type": "binary"}
@@ -58,7 +62,9 @@ class Socket:
 
 
 @asynccontextmanager
-async def connected(app: Any, url: str, headers: Mapping[str, str] | None = None) -> AsyncIterator[Socket]:
+async def connected(
+    app: Any, url: str, headers: Mapping[str, str] | None = None, protocols: Sequence[str] = ()
+) -> AsyncIterator[Socket]:
     """A socket to a path with its query; it is lost at the end, if it is not closed by then."""
     parts = urlsplit(url)
     scope = {
@@ -66,6 +72,7 @@ async def connected(app: Any, url: str, headers: Mapping[str, str] | None = None
         "path": parts.path,
         "query_string": parts.query.encode(),
         "client": ("203.0.113.7", 5000),
+        "subprotocols": list(protocols),
         "headers": [
             (b"host", b"parley.test"),
             *((k.lower().encode(), v.encode()) for k, v in (headers or {}).items()),
