@@ -21,7 +21,6 @@ from pipeline.contracts import (
     Recorder,
     SttError,
     TalkSetup,
-    Tool,
     ToolContext,
     Transcript,
     TtsError,
@@ -83,7 +82,7 @@ class Session:
         self.suspended = False
         """It ended here only for this server: it may be resumed."""
         self._loop = asyncio.get_running_loop()
-        self._engines, self._rules, self._wall = engines.suited(setup), rules, wall
+        self.engines, self._rules, self._wall = engines.suited(setup), rules, wall
         self._all_engines = engines
         self.avatar_of: Callable[[str], str] = str
         """What a client is told of an agent's wish for an avatar."""
@@ -93,7 +92,7 @@ class Session:
         self._kick: Callable[[], None] | None = None
         self._ending: asyncio.Task[None] | None = None
         self._alarm = Alarm(self._on_time)
-        now = self._now()
+        now = self.now()
         started_at = now - (restored.at_s if restored else 0.0)
         timeline = TimeLine(restored.position, now) if restored and restored.position else TimeLine()
         self.dialogue = Dialogue(setup.prompt)
@@ -103,11 +102,11 @@ class Session:
         if restored:
             self.minutes.restore(restored.conversation, restored.files)
         turn = max((int(m.get("turn") or 0) for m in self.minutes.messages), default=0)
-        self.floor = Floor(self._timing(), hold_to_talk=setup.mode == "hold-to-talk", turn=turn)
+        self.floor = Floor(self.timing(), hold_to_talk=setup.mode == "hold-to-talk", turn=turn)
         self._framer, self._detector = Framer(), engines.vad.open()
         self._judge = engines.turn.open()
-        engines = self._engines
-        toolbox = self._toolbox = Toolbox(
+        engines = self.engines
+        toolbox = self.toolbox = Toolbox(
             engines.tools,
             engines.tool_timeout_s,
             ToolContext(
@@ -120,8 +119,8 @@ class Session:
             lambda: setup.language,
             self.minutes,
             self.emit,
-            self._spawn,
-            self._now,
+            self.spawn,
+            self.now,
         )
         self.duplex = self._make_duplex(toolbox)
         self.hearing = Hearing(
@@ -130,15 +129,15 @@ class Session:
             self._on_transcript,
             self._on_deaf,
             self._on_stt_failover,
-            self._spawn,
+            self.spawn,
         )
         mouth = self._mouth = Mouth(
             self.outbox,
             self.emit,
-            self._run,
-            self._now,
-            self._arm,
-            self._spawn,
+            self.run,
+            self.now,
+            self.arm,
+            self.spawn,
             self.minutes,
             toolbox,
             engines.llm,
@@ -168,7 +167,7 @@ class Session:
         """What the turn in the making answers."""
         if restored:
             toolbox.take_up(restored.begun)
-        self._arm()
+        self.arm()
 
     # -- verbs -----------------------------------------------------------------------------------------------
 
@@ -180,7 +179,7 @@ class Session:
         if self.setup.channels == "text":
             self._refuse_sound()
             return
-        now = self._now()
+        now = self.now()
         minutes = self.minutes
         minutes.recorder.user_audio(minutes.timeline.place(len(pcm) // 2, now), pcm)
         behind = len(pcm)
@@ -194,20 +193,20 @@ class Session:
             self.hearing.frame(frame)
             actions = floor.on_frame(speech, self._frame_at)
             if actions:
-                self._run(actions)
+                self.run(actions)
         if not self._alarm.is_set:
-            self._arm()
+            self.arm()
 
     def say(self, text: str, kind: str = "", turn: int = 0) -> None:
         """Say a given text, if nobody has the floor."""
         self.speaking.say(turn, text, kind)
-        self._arm()
+        self.arm()
 
     def do(self, event: Event) -> None:
         """What the client asks for: a decoded and checked message of the voice protocol."""
         if self.ended:
             return
-        now = self._now()
+        now = self.now()
         match event["type"]:
             case "start":
                 self._start(event)
@@ -220,27 +219,27 @@ class Session:
             case "talk.begin":
                 self._began = True
                 self._greeted, self._greet_at = True, None
-                self._run(self.floor.on_press(now))
+                self.run(self.floor.on_press(now))
             case "talk.end":
-                self._run(self.floor.on_release(now))
+                self.run(self.floor.on_release(now))
             case "text_message" if self.setup.channels == "voice":
                 self._wrong_mode("This talk is by voice only: nothing can be typed.")
             case "text_message":
                 self._greeted, self._greet_at = True, None
                 self._began = self._began or self.attached  # else its first client may still say `start`
-                self._run(self.floor.on_text(event["message"], now))
+                self.run(self.floor.on_text(event["message"], now))
             case "update_prompt":
                 self.change(system_prompt=event["prompt"])
                 self.emit({"type": "prompt_updated"})
             case "interrupt":
-                self._run(self.floor.on_interrupt(now))
+                self.run(self.floor.on_interrupt(now))
             case "playback":
                 self.speaking.on_playback(event["response_id"], event["played_ms"])
             case "ping":
                 self.outbox.put({"type": "pong"})
             case other:
                 raise ValueError(f"unknown event {other!r}")
-        self._arm()
+        self.arm()
 
     def change(self, **told: Any) -> None:
         """From the next reply on the talk is like that: fields of `Setup`, as `Setup.take` has them."""
@@ -248,43 +247,7 @@ class Session:
         self.dialogue.system_prompt = self.setup.prompt
         if self.duplex is not None:
             self.duplex.instruct(self._instructions())
-        self.minutes.note("open", self._now(), told)
-
-    def retune(self, **told: Any) -> None:
-        """The same, of a client that may change everything at any time: also how is listened."""
-        self.change(**told)
-        self.hearing.language = self.setup.language
-        self.floor.hold_to_talk = self.setup.mode == "hold-to-talk"
-        self.floor.retime(self._timing())
-
-    def equip(self, tools: Mapping[str, Tool] | None) -> None:
-        """From the next reply on the agent has these tools; None = its own."""
-        self._toolbox.tools = self._engines.tools if tools is None else tools
-
-    def respond(self, wish: Wish, said: str = "") -> None:
-        """Answer, though nobody may have said anything: no reply may be in the making. `said`: what the user
-        has written, which is in the dialogue already."""
-        now = self._now()
-        if said:
-            self._commit(self.floor.on_told(said, now), told=True)
-        self.speaking.wish = wish
-        self._run(self.floor.on_respond(now))
-        self._arm()
-
-    def cut_off(self) -> None:
-        """The user is done, whatever the microphone says."""
-        self._run(self.floor.on_cut_off(self._now()))
-        self._arm()
-
-    def forget_speech(self) -> None:
-        """What the user has been saying is taken back."""
-        self.speaking.wish = Wish()
-        self._run(self.floor.on_forget())
-        self._arm()
-
-    def returned(self, call_id: str, output: str, key: str) -> bool:
-        """The client has run a tool of its own; see `Toolbox.returned`."""
-        return self._toolbox.returned(call_id, output, key)
+        self.minutes.note("open", self.now(), told)
 
     def become(self, told: Mapping[str, Any]) -> None:
         """Another agent talks, with what was said so far, once the reply that is being given is over: its
@@ -295,18 +258,18 @@ class Session:
 
     def visit(self) -> None:
         """Somebody uses the session over REST. Without a socket it now ends when it is idle, not lost."""
-        now = self._now()
+        now = self.now()
         if not self._visited:
             self.minutes.note("resume", now, {})  # it may have been over: now it is not
         self._visited = True
         if self._lost_at is not None:
             self._lost_at = now
-        self._arm()
+        self.arm()
 
     def greet(self) -> None:
         """Say the greeting now, not only when a client comes; once."""
         self._greet()
-        self._arm()
+        self.arm()
 
     def hold_to_talk(self, on: bool) -> None:
         """Whether a button says when the user speaks, from the next utterance on: a recording is one
@@ -316,7 +279,7 @@ class Session:
     def attach(self, kick: Callable[[], None]) -> Event:
         """A client is there (again). Returns what it must be told first. `kick` makes its socket go away:
         called when another client takes over."""
-        now = self._now()
+        now = self.now()
         if self._kick is not None:  # the old client is gone, whether its socket knows it or not
             self._kick()
             self._lose(now)
@@ -325,14 +288,14 @@ class Session:
         self.attached_before = True
         self.speaking.attached = True
         self.floor.on_back(now)
-        self._engines.prepare()
+        self.engines.prepare()
         if self._rules.questions:
-            self._engines.stt.expect(self._engines.phrases)
+            self.engines.stt.expect(self.engines.phrases)
         self.minutes.note("resume" if resumed else "attach", now, {})
         if not self._greeted and self.setup.greeting:
             self._greet_at = now + GREETING_PATIENCE_S
         self.speaking.pump()
-        self._arm()
+        self.arm()
         if not resumed:
             return {}
         told: Event = {"resumed": True, "messages": [dict(m) for m in self.minutes.messages]}
@@ -343,9 +306,9 @@ class Session:
         """That client's socket is gone. The session waits for it to come back."""
         if self._kick is not kick or self.ended:
             return
-        self._lose(self._now())
+        self._lose(self.now())
         self.minutes.sync()
-        self._arm()
+        self.arm()
 
     def _wrong_mode(self, message: str) -> None:
         self.emit({"type": "error", "code": "wrong_mode", "message": message, "fatal": False})
@@ -359,7 +322,7 @@ class Session:
     def _lose(self, now: float) -> None:
         self._kick, self._lost_at = None, now
         self.minutes.note("detach", now, {})
-        self._run(self.floor.on_lost(now))
+        self.run(self.floor.on_lost(now))
         self.speaking.on_lost()
 
     async def end(self, reason: str, code: int = 1000, *, keep: bool = False) -> None:
@@ -401,6 +364,9 @@ class Session:
     def emit(self, event: Event) -> None:
         """Tell the client, and everybody who watches."""
         self.outbox.put(event)
+        self._show(event)
+
+    def _show(self, event: Event) -> None:
         for observer in self._observers:
             observer.put(event)
 
@@ -415,7 +381,7 @@ class Session:
 
     def belong_to(self, owner: str, user_id: str) -> None:
         """The talk is somebody's from now on, in the files and rows as well."""
-        self.minutes.note("owner", self._now(), {"owner": owner, "user_id": user_id})
+        self.minutes.note("owner", self.now(), {"owner": owner, "user_id": user_id})
         self.minutes.sync()
 
     def on_trouble(self, sentence: str) -> None:
@@ -424,19 +390,19 @@ class Session:
 
     # -- doing what the floor says ---------------------------------------------------------------------------
 
-    def _run(self, actions: Actions) -> None:
+    def run(self, actions: Actions) -> None:
         for action in actions:
             self._perform(action)
         if actions:
-            self._active_at = self._now()
-            self._arm()
+            self._active_at = self.now()
+            self.arm()
 
     def _perform(self, action: Action) -> None:
         match action:
             case act.SpeechStarted():
                 self._greeted, self._greet_at, self._began = True, None, True
                 self.emit({"type": "speech.started", "at_ms": action.at_ms})
-                self._engines.prepare()
+                self.engines.prepare()
                 if self.duplex is not None:
                     self.duplex.prepare()
             case act.SpeechStopped():
@@ -453,7 +419,7 @@ class Session:
             case act.CloseUtterance():
                 self._close_utterance(action)
             case act.CommitTurn():
-                self._commit(action)
+                self.commit(action)
             case act.StartReply():
                 self.speaking.start(action)
             case act.ReleaseReply():
@@ -462,10 +428,10 @@ class Session:
                 self.speaking.discard(action.reply, action.reason)
             case act.Duck():
                 self._tell_reply("duck")
-                self.minutes.decide(self._now(), "duck", "the user may be barging in")
+                self.minutes.decide(self.now(), "duck", "the user may be barging in")
             case act.Unduck():
                 self._tell_reply("unduck")
-                self.minutes.decide(self._now(), "unduck", action.reason)
+                self.minutes.decide(self.now(), "unduck", action.reason)
                 self.speaking.pump()
             case act.Interrupt():
                 self.speaking.interrupt(action)
@@ -477,7 +443,7 @@ class Session:
                 self._apologize(action)
             case act.Expire():
                 log.warning("session %s turn %d: the reply gave no sign of life", self.id, action.turn)
-                self._run(self.floor.on_reply_failed(action.reply, "llm", self._now()))
+                self.run(self.floor.on_reply_failed(action.reply, "llm", self.now()))
 
     def _tell_reply(self, kind: str) -> None:
         if self.speaking.current is not None:
@@ -487,7 +453,7 @@ class Session:
         transcriber = self.hearing.close(action.utterance)
         if transcriber is None:
             return
-        now, turn = self._now(), self.floor.turn + (0 if self.floor.replying else 1)
+        now, turn = self.now(), self.floor.turn + (0 if self.floor.replying else 1)
         self.minutes.bill.charge(transcriber.close_bill(kept=action.kept), turn, now)
         if action.kept:
             return
@@ -498,16 +464,19 @@ class Session:
             message = "I did not hear anything. Hold the button while you speak."
             self.emit({"type": "error", "code": "nothing_heard", "message": message, "fatal": False})
 
-    def _commit(self, action: act.CommitTurn, *, told: bool = False) -> None:
-        now, timeline = self._now(), self.minutes.timeline
+    def commit(self, action: act.CommitTurn, *, told: bool = False) -> None:
+        now, timeline = self.now(), self.minutes.timeline
         self.minutes.decide(now, "endpoint", action.reason, turn=action.turn)
         if action.typed:
             if told:
                 self.minutes.told(action.turn, action.text, now)
             else:
                 self.minutes.user(action.turn, action.text, now, None)
-            known = {"told": True} if told else {}
-            self.emit({"type": "user_message", "turn": action.turn, "text": action.text, **known})
+            message = {"type": "user_message", "turn": action.turn, "text": action.text}
+            if told:
+                self._show(message)
+            else:
+                self.emit(message)
         else:
             span = (timeline.of_input_ms(action.start_ms), timeline.of_input_ms(action.end_ms))
             self.minutes.user(action.turn, action.text, now, span)
@@ -520,13 +489,13 @@ class Session:
 
     def _apologize(self, action: act.Apologize) -> None:
         error = STAGE_ERRORS[action.stage]
-        self.minutes.decide(self._now(), "apology", f"{action.stage} failed", turn=action.turn)
+        self.minutes.decide(self.now(), "apology", f"{action.stage} failed", turn=action.turn)
         self.say(error.default_user_message, "apology", action.turn)
 
     # -- what comes back -------------------------------------------------------------------------------------
 
     def _on_transcript(self, utterance: int, transcript: Transcript) -> None:
-        now, text = self._now(), transcript.text.strip()
+        now, text = self.now(), transcript.text.strip()
         complete, why = 0.5, ""
         if transcript.settled or transcript.final:
             verdict = self._verdict(utterance, text, transcript.language or self.setup.language)
@@ -550,24 +519,24 @@ class Session:
             complete=complete,
             why=why,
         )
-        self._run(actions)
+        self.run(actions)
         late = transcript.final or (self.floor.is_settled(utterance) and not transcript.settled)
         so_far = self.floor.user_text
         if text and so_far != self._partial and not late and not self.floor.replying:
             self._partial = so_far
             self.emit({"type": "transcription", "turn": self.floor.turn + 1, "text": so_far, "final": False})
-        self._arm()
+        self.arm()
 
     def _attend(self) -> None:
         """What the agent was heard to ask decides how the answer is listened to and waited for."""
         if not self._rules.questions:
             return
         asked = question(self.speaking.heard_last(), self.setup.language)
-        self.hearing.expected = Expected(asked.kind, self._engines.phrases)
-        self.floor.retime(paced(self._timing(), asked.kind))
+        self.hearing.expected = Expected(asked.kind, self.engines.phrases)
+        self.floor.retime(paced(self.timing(), asked.kind))
         if asked.kind and asked != self._asked:
             told = {"expected": asked.kind, **({"count": asked.count} if asked.count else {})}
-            self.minutes.decide(self._now(), "question", "the agent asked for it", **told)
+            self.minutes.decide(self.now(), "question", "the agent asked for it", **told)
         self._asked = asked
 
     def _verdict(self, utterance: int, text: str, language: str) -> Verdict:
@@ -579,21 +548,21 @@ class Session:
     def _on_deaf(self, utterance: int, error: SttError) -> None:
         message = error.user_message
         self.emit({"type": "error", "code": "stt_failed", "message": message, "fatal": False})
-        self._run(self.floor.on_recognizer_failed(utterance, self._now()))
+        self.run(self.floor.on_recognizer_failed(utterance, self.now()))
 
     def _on_stt_failover(self, error: ProviderError, plugin: str) -> None:
         numbers = {"plugin": plugin, "error": str(error)}
-        self.minutes.decide(self._now(), "stt failover", str(error.kind), **numbers)
+        self.minutes.decide(self.now(), "stt failover", str(error.kind), **numbers)
         self.speaking.note_failover(error, plugin)
 
     def _on_talk_failover(self, error: ProviderError, plugin: str) -> None:
         numbers = {"plugin": plugin, "error": str(error)}
-        self.minutes.decide(self._now(), "talk failover", str(error.kind), **numbers)
+        self.minutes.decide(self.now(), "talk failover", str(error.kind), **numbers)
         self.speaking.note_failover(error, plugin)
 
     def _on_correction(self, turn: int, text: str) -> None:
         """A model has written down later what it had understood."""
-        if self.minutes.correct(turn, text, self._now()):
+        if self.minutes.correct(turn, text, self.now()):
             corrected = {"turn": turn, "text": text, "final": True, "corrected": True}
             self.emit({"type": "transcription", **corrected})
 
@@ -613,21 +582,21 @@ class Session:
         self._suit()
         if self.floor.idle:
             self.floor = Floor(
-                self._timing(),
+                self.timing(),
                 hold_to_talk=setup.mode == "hold-to-talk",
                 turn=self.floor.turn,
                 frame=self.hearing.frames,
             )
         else:  # a message that came over REST is being answered
             self.floor.hold_to_talk = setup.mode == "hold-to-talk"
-        self.minutes.note("open", self._now(), setup.told())
+        self.minutes.note("open", self.now(), setup.told())
         self._greet()
 
     def _suit(self) -> None:
         """Ask whom the agent prefers, let it use its tools alone."""
-        engines = self._engines = self._all_engines.suited(self.setup)
+        engines = self.engines = self._all_engines.suited(self.setup)
         self._mouth.llm, self._mouth.tts = engines.llm, engines.tts
-        self._toolbox.tools = engines.tools
+        self.toolbox.tools = engines.tools
         if self.duplex is None:
             self.hearing.engine = engines.stt
 
@@ -642,10 +611,10 @@ class Session:
         self.dialogue.note(handed_over(old, setup.agent_name))
         self.hearing.language = setup.language
         self._suit()
-        self.floor.retime(self._timing())
+        self.floor.retime(self.timing())
         if self.duplex is not None:
             self.duplex.renew(self._instructions())
-        self.minutes.note("open", self._now(), told)
+        self.minutes.note("open", self.now(), told)
         self.minutes.sync()
         self.emit({"type": "agent.changed", "agent": self.agent})
         if self._ending is not None:
@@ -659,7 +628,7 @@ class Session:
         """All that the model is told, but what was said."""
         return "\n\n".join(m.content for m in self.dialogue.prompt() if m.role == "system")
 
-    def _timing(self) -> Timing:
+    def timing(self) -> Timing:
         return replace(self._rules.timing, **self.setup.turn, duck=not self.setup.by_items)
 
     def _greet(self) -> None:
@@ -674,7 +643,7 @@ class Session:
             self.say(self.setup.greeting, "welcome")
 
     def _make_duplex(self, toolbox: Toolbox) -> Duplex | None:
-        engines = self._engines
+        engines = self.engines
         if engines.talk is None:
             return None
 
@@ -693,10 +662,10 @@ class Session:
             lambda: self.floor.replying,
             is_spoken,
             lambda: self.floor.turn + 1,
-            self._spawn,
+            self.spawn,
             self._on_talk_failover,
             self._on_correction,
-            lambda request, turn: self.minutes.bill.charge([request], turn, self._now()),
+            lambda request, turn: self.minutes.bill.charge([request], turn, self.now()),
         )
         return Duplex(engines.talk, engines.stt, engines.talk_patience, terms)
 
@@ -714,10 +683,10 @@ class Session:
 
     # -- time ------------------------------------------------------------------------------------------------
 
-    def _now(self) -> float:
+    def now(self) -> float:
         return self._loop.time()
 
-    def _arm(self) -> None:
+    def arm(self) -> None:
         """Set the alarm to the next moment at which something is due."""
         if self._ending is not None:
             return
@@ -729,11 +698,11 @@ class Session:
         self._alarm.set(min((m for m in moments if m is not None), default=None))
 
     def _on_time(self) -> None:
-        now = self._now()
+        now = self.now()
         try:
             if self._greet_at is not None and now >= self._greet_at - 0.0005:
                 self._greet()
-            self._run(self.floor.on_wake(now))
+            self.run(self.floor.on_wake(now))
             if self.speaking.pump_at is not None and now >= self.speaking.pump_at - 0.0005:
                 self.speaking.pump()
             if self._lost_at is not None:
@@ -743,11 +712,11 @@ class Session:
                 self.end_soon("idle", 4408)
         except Exception as error:  # noqa: BLE001 - a bug: this session ends, saved whole
             self.fail(error)
-        self._arm()
+        self.arm()
 
     # -- tasks and the end -----------------------------------------------------------------------------------
 
-    def _spawn(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+    def spawn(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = self._loop.create_task(coroutine)
         self._tasks.add(task)
         task.add_done_callback(self._on_task_done)
@@ -772,10 +741,10 @@ class Session:
             self._ending = self._loop.create_task(self._end(reason, code, keep=False))
 
     async def _end(self, reason: str, code: int, keep: bool) -> None:
-        now = self._now()
+        now = self.now()
         self.speaking.ending = True
         try:
-            self._run(self.floor.on_close(reason, now))
+            self.run(self.floor.on_close(reason, now))
         except Exception as error:  # a bug must not keep the talk from being written
             log.error("session %s turn %d: a bug while ending", self.id, self.floor.turn, exc_info=error)
         self.ended, self.close_code = True, code
@@ -787,7 +756,7 @@ class Session:
         await self._await_tasks()
         self.suspended = keep
         if keep:
-            self.minutes.note("detach", self._now(), {"reason": reason})
+            self.minutes.note("detach", self.now(), {"reason": reason})
             await self._write(keep=True)
         else:
             self.emit(await self._conclude(reason))
@@ -800,17 +769,17 @@ class Session:
 
     async def _conclude(self, reason: str) -> Event:
         """Sum the talk up and write its end down: what its client is told."""
-        minutes, over_at, now = self.minutes, self._wall(), self._now()
+        minutes, over_at, now = self.minutes, self._wall(), self.now()
         plain = summarized(minutes.messages, self.setup.language)
         minutes.sum_up(plain, now)
         minutes.sync()  # a model may take its time: nothing waits for it that could be lost
-        model = Summarizer(self._engines.llm, self.id, [])
+        model = Summarizer(self.engines.llm, self.id, [])
         thrifty = bool(minutes.bill.why_spent())
         summary = await model.better(plain, minutes.messages, self.setup.language, thrifty=thrifty)
-        minutes.bill.charge(model.bill, 0, self._now())
+        minutes.bill.charge(model.bill, 0, self.now())
         if summary != plain:
-            minutes.sum_up(summary, self._now())
-        minutes.end(self._now(), reason, over_at)
+            minutes.sum_up(summary, self.now())
+        minutes.end(self.now(), reason, over_at)
         return {
             "type": "summary",
             "session_id": self.id,

@@ -433,7 +433,7 @@ class Speaking:
             return
         reply.closed = True
         if self.tells_end:
-            self._mouth.emit({"type": "response.end", "response_id": reply.response_id})
+            self._mouth.outbox.put({"type": "response.end", "response_id": reply.response_id})
         if reply.audio_begun:
             duration = round(reply.ms(reply.made))
             self._mouth.emit({"type": "audio.end", "response_id": reply.response_id, "duration_ms": duration})

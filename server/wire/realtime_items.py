@@ -33,6 +33,7 @@ class Items:
         self._items: dict[str, Item] = {}
         self._keys: dict[str, str] = {}
         self._replies: dict[str, str] = {}
+        self._heard: dict[str, str] = {}
         self.last: str | None = None
         """The id of the newest."""
 
@@ -55,6 +56,19 @@ class Items:
             self._keys[item_id] = key
         if reply:
             self._replies[item_id] = reply
+
+    def settle(self, item: Item) -> None:
+        """It is over: that is what it became, as far as it was heard."""
+        if (kept := self._items.get(item["id"])) is not None:
+            kept.update(copy_of(item))
+            if item["id"] in self._heard:
+                self.truncate(item["id"], self._heard[item["id"]])
+
+    def truncate(self, item_id: str, heard: str) -> None:
+        """Only that much of it was heard."""
+        self._heard[item_id] = heard
+        for part in self._items[item_id]["content"]:
+            part["transcript" if part["type"] == "output_audio" else "text"] = heard
 
     def get(self, item_id: object, what: str) -> Item:
         """`what` is wanted of it. Raises `Refusal`."""
@@ -84,6 +98,7 @@ class Items:
         self._items.pop(item_id, None)
         self._keys.pop(item_id, None)
         self._replies.pop(item_id, None)
+        self._heard.pop(item_id, None)
         if self.last == item_id:
             self.last = next(reversed(self._items), None)
 
@@ -136,3 +151,8 @@ def _word(told: Mapping[str, Any], name: str) -> str:
     if not isinstance(value, str):
         raise Refusal(f"item.{name} must be a string.", "missing_required_parameter", f"item.{name}")
     return value
+
+
+def copy_of(item: Item) -> Item:
+    """As it is now: the next event about it may say something else."""
+    return {**item, "content": [dict(part) for part in item["content"]]} if "content" in item else dict(item)

@@ -14,10 +14,12 @@ from pipeline.contracts import Tool, ToolSpec
 from pipeline.core.endpoint import Timing
 from pipeline.tool import ClientTool
 from server.plans import MOST_PROMPT_CHARS
+from server.wire import g711
 from server.wire.voice import RATES
 
 PCM_HZ = 24_000
 TELEPHONE_HZ = 8_000
+LAWS: Mapping[str, g711.Law] = {"audio/pcmu": "mu", "audio/pcma": "a"}
 NEVER = 1_000_000_000
 SPEEDS = 0.5, 2.0
 """What our voices can; OpenAI's go from 0.25 to 1.5."""

@@ -123,7 +123,7 @@ async def test_a_recognizer_that_heard_nothing_makes_no_turn() -> None:
 
 async def test_a_failed_member_is_asked_again_after_its_rest() -> None:
     call = await open_call(llm={"fail": "error"}, backups=BACKUP)
-    chain = call.session._engines.llm.chain
+    chain = call.session.engines.llm.chain
     await turn(call, 3000)
     first = chain.members[0]
     assert first.failures == 1

@@ -141,7 +141,7 @@ async def test_a_spent_day_ends_talks_in_their_own_language() -> None:
 
 async def test_a_spent_session_goes_on_with_who_costs_nothing() -> None:
     call = await open_call(rules=rules(Limits(session=0.000001), can_downgrade=True), backups=BACKUP)
-    engines = call.session._engines
+    engines = call.session.engines
     for chain in (engines.stt.chain, engines.llm.chain, engines.tts.chain):
         chain.members[0].free = False
     await turn(call)

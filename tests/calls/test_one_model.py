@@ -25,7 +25,7 @@ async def turn(call: Call, wait_ms: int = 4000) -> None:
 
 
 def engine_of(call: Call) -> ScriptedTalkEngine:
-    chain = call.session._engines.talk
+    chain = call.session.engines.talk
     assert chain is not None
     engine = chain.members[0].engine
     assert isinstance(engine, ScriptedTalkEngine)

@@ -39,7 +39,7 @@ async def calling(
             yield call, vendor
         finally:
             await call.end()
-            chain = call.session._engines.talk
+            chain = call.session.engines.talk
             assert chain is not None
             await chain.aclose()  # with who looks after the vendor
 

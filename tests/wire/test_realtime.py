@@ -169,6 +169,21 @@ async def test_what_the_client_says_was_heard_is_what_the_model_remembers() -> N
     await call.end()
 
 
+async def test_a_client_that_stops_a_response_by_truncating_it() -> None:
+    call = await opened(llm={**LLM, "text": "word " * 60})
+    await call.write("hi")
+    await call.respond()
+    await call.wait(1500)
+    item_id = call.last("response.output_item.added")["item"]["id"]
+    await call.send("conversation.item.truncate", item_id=item_id, content_index=0, audio_end_ms=500)
+    assert call.last("response.done")["response"]["status_details"]["reason"] == "client_cancelled"
+    await call.send("conversation.item.retrieve", item_id=item_id)
+    heard = call.last("conversation.item.retrieved")["item"]["content"][0]["transcript"]
+    assert heard == call.call.recorder.messages[1]["heard"]
+    assert 0 < len(heard) < 60
+    await call.end()
+
+
 async def test_what_was_heard_to_its_end_is_not_an_interruption() -> None:
     call = await opened(tts={"speed": 10})
     await spoken_turn(call, quiet=8000)
@@ -272,6 +287,38 @@ class Spy:
     def tokens(self, prompt: Any, *rest: Any, **named: Any) -> Any:
         self._prompts.append(prompt)
         return self._chain.tokens(prompt, *rest, **named)
+
+
+async def test_a_response_outside_the_conversation() -> None:
+    """It goes on beside the talk, and leaves no trace there but on the bill."""
+    call = await opened(llm={**LLM, "token_ms": 100})
+    await call.write("hi")
+    await call.respond()
+    told = [{"type": "message", "role": "user", "content": [{"type": "input_text", "text": "Angry?"}]}]
+    topic = {"topic": "mood"}
+    await call.respond(conversation="none", output_modalities=["text"], input=told, metadata=topic)
+    await call.wait(8000)
+    aside, answer = sorted(
+        (e["response"] for e in call.of("response.done")), key=lambda r: "aside" not in r["id"]
+    )
+    assert aside["metadata"] == topic
+    assert aside["conversation_id"] is None
+    assert aside["output"][0]["content"] == [{"type": "output_text", "text": LLM["text"]}]
+    assert aside["usage"]["output_tokens"] > 0
+    assert answer["status"] == "completed"
+    assert messages(call) == [("user", "hi"), ("assistant", LLM["text"])]
+    assert [m["role"] for m in call.call.recorder.messages] == ["user", "assistant"]
+    assert len([e for e in call.call.recorder.of("cost") if e["stage"] == "llm"]) == 2
+    await call.end()
+
+
+async def test_one_outside_that_fails_or_is_left_behind() -> None:
+    call = await opened(llm={"fail": "error"})
+    await call.respond(conversation="none", output_modalities=["text"])
+    await call.wait(5000)
+    assert call.last("response.done")["response"]["status"] == "failed"
+    await call.respond(conversation="none", output_modalities=["text"])
+    await call.end()  # and nothing of it is left
 
 
 async def test_items_go_where_they_are_put_and_away_when_deleted() -> None:
@@ -571,7 +618,8 @@ async def test_the_telephones_sound(law: str) -> None:
         ('{"type": "conversation.item.create"}', "missing_required_parameter"),
         ('{"type": "conversation.item.create", "item": {"type": "song"}}', "invalid_value"),
         ('{"type": "session.update", "session": {"instructions": "\\ud800"}}', "invalid_value"),
-        ('{"type": "response.create", "response": {"conversation": "none"}}', "invalid_value"),
+        ('{"type": "response.create", "response": {"conversation": "none"}}', "invalid_value"),  # aloud
+        ('{"type": "response.create", "response": {"metadata": 5}}', "invalid_value"),
     ],
 )
 async def test_bad_messages_are_told_and_nothing_is_lost(text: str, code: str) -> None:
