@@ -8,7 +8,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from server.wire.voice import MAX_BINARY_BYTES, MAX_PROMPT_CHARS, MAX_TEXT_CHARS, RATES
+from server.wire.common import RATES
+from server.wire.realtime.codec import CLIENT_EVENTS
+from server.wire.realtime.told import SERVER_EVENTS
+from server.wire.voice import MAX_BINARY_BYTES, MAX_PROMPT_CHARS, MAX_TEXT_CHARS
 
 Schema = dict[str, Any]
 
@@ -236,6 +239,38 @@ Close codes: 1000 ended; 1001 the server is going down, resume; 1008 not allowed
 1011 a bug; 1013 full, try later; 4408 nothing happened for too long."""
 
 
+REALTIME_QUERY = {
+    "model": "Any name, or the id of one of your agents.",
+    "agent_id": "Talk with this agent.",
+    "intent": "`transcription`: nothing is answered.",
+}
+
+
+def _realtime(what: str, names: Iterable[str], example: Mapping[str, Any]) -> Schema:
+    """The events of OpenAI's API in one direction: their fields are described there."""
+    return {
+        "name": f"realtime_{what}",
+        "title": f"{what} event",
+        "summary": f"A {what} event of OpenAI's Realtime API (GA).",
+        "contentType": "application/json",
+        "externalDocs": {"url": f"https://platform.openai.com/docs/api-reference/realtime-{what}-events"},
+        "payload": {
+            "type": "object",
+            "properties": {"type": {"enum": sorted(names)}, "event_id": TEXT},
+            "required": ["type"],
+        },
+        "examples": [{"payload": example}],
+    }
+
+
+REALTIME: Mapping[str, Schema] = {
+    "realtime_client": _realtime("client", CLIENT_EVENTS, {"type": "response.create", "event_id": "event_1"}),
+    "realtime_server": _realtime(
+        "server", SERVER_EVENTS, {"type": "input_audio_buffer.cleared", "event_id": "event_000007"}
+    ),
+}
+
+
 def document(*, version: str, public_url: str = "") -> dict[str, Any]:
     """The AsyncAPI 3.0 document."""
     heard = {"microphone": MICROPHONE, **{f"client_{m.name}": m.described() for m in FROM_CLIENT}}
@@ -250,6 +285,7 @@ def document(*, version: str, public_url: str = "") -> dict[str, Any]:
         "session": _channel("/ws/{session_id}", "The same, by a session's id; base64 is the default.", both),
         "voiceAgent": _channel("/ws/voice-agent/{session_id}", "The same as /ws/{session_id}.", both),
         "transcript": _channel("/ws/transcript/{session_id}", "Read-only.", ["watcher_connected", *shown]),
+        "realtime": _channel("/v1/realtime", "OpenAI's Realtime API.", REALTIME, REALTIME_QUERY),
     }
     return {
         "asyncapi": "3.0.0",
@@ -271,12 +307,14 @@ def document(*, version: str, public_url: str = "") -> dict[str, Any]:
         "operations": {
             "listen": _operation("receive", "voice", "What the client sends.", heard),
             "tell": _operation("send", "voice", "What the server sends.", told),
+            "hearRealtime": _operation("receive", "realtime", "What the client says.", ["realtime_client"]),
+            "tellRealtime": _operation("send", "realtime", "What it is told.", ["realtime_server"]),
             "show": _operation(
                 "send", "transcript", "What who watches is sent.", channels["transcript"]["messages"]
             ),
         },
         "components": {
-            "messages": {**heard, **told, "watcher_connected": TO_WATCHER.described()},
+            "messages": {**heard, **told, "watcher_connected": TO_WATCHER.described(), **REALTIME},
         },
     }
 

@@ -14,9 +14,9 @@ from server.auth import API_KEY_PATHS, Identity, Keys, Principal, origin_allowed
 from server.lobby import Lobby, Over, Unknown, user_of
 from server.plans import NoAgent, Plan, of_agent
 from server.sessions import LOOK_AGAIN_S, LOOKS, Draining, Elsewhere, Full
-from server.wire.realtime import Realtime
-from server.wire.realtime_session import Terms
-from server.wire.realtime_told import told_alone
+from server.wire.realtime.codec import Realtime
+from server.wire.realtime.terms import Terms
+from server.wire.realtime.told import told_alone
 from server.wire.serve import NOT_ALLOWED, Receive, refuse, serve, take, take_realtime, watch
 from server.wire.voice import BadMessage, Voice
 from server.workers import Place, forward, is_forwarded

@@ -14,8 +14,9 @@ from typing import Any, Protocol
 
 from pipeline.outbox import Event, Outbox
 from pipeline.session import Session
-from server.wire.realtime import Realtime
-from server.wire.voice import BadMessage, Outgoing, TooBig, Voice
+from server.wire.common import Outgoing
+from server.wire.realtime.codec import Realtime
+from server.wire.voice import BadMessage, TooBig, Voice
 
 log = logging.getLogger(__name__)
 

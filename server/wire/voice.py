@@ -16,14 +16,11 @@ import soxr
 
 from pipeline.core.audio import BadAudio, read_wav
 from pipeline.outbox import Event
+from server.wire.common import RATES, Outgoing
 
-RATES = (8000, 16000, 24000, 48000)
 MAX_BINARY_BYTES = 64 * 1024
 MAX_TEXT_CHARS = 8_000
 MAX_PROMPT_CHARS = 32_000
-
-Outgoing = dict[str, Any]
-"""The body of an ASGI `websocket.send`."""
 
 
 class BadMessage(Exception):

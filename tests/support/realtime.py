@@ -14,8 +14,9 @@ from openai.types.realtime import RealtimeServerEvent
 from pydantic import ConfigDict, TypeAdapter
 
 from pipeline.setup import Setup
-from server.wire.realtime import Realtime
-from server.wire.realtime_session import Terms
+from server.wire.realtime.codec import Realtime
+from server.wire.realtime.terms import Terms
+from server.wire.realtime.told import SERVER_EVENTS
 from tests.support.call import SILENT, VOICED, Call, open_call
 
 SERVER_EVENT: TypeAdapter[Any] = TypeAdapter(RealtimeServerEvent, config=ConfigDict(strict=True))
@@ -112,6 +113,7 @@ class RealtimeCall:
         for message in self.codec.encode(item):
             event = json.loads(message["text"])
             SERVER_EVENT.validate_json(message["text"])
+            assert event["type"] in SERVER_EVENTS
             self.events.append(event)
 
 

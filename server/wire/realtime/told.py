@@ -22,11 +22,25 @@ from pipeline.outbox import Event
 from pipeline.request import Request
 from pipeline.session import Session
 from server.wire import g711
-from server.wire.realtime_items import Item, Items, copy_of, new_id
-from server.wire.realtime_session import LAWS, Terms
-from server.wire.voice import Outgoing
+from server.wire.common import Outgoing
+from server.wire.realtime.items import Item, Items, copy_of, new_id
+from server.wire.realtime.terms import LAWS, Terms
 
 log = logging.getLogger(__name__)
+
+SERVER_EVENTS = (
+    *("error", "session.created", "session.updated", "response.created", "response.done"),
+    *(f"input_audio_buffer.{what}" for what in ("speech_started", "speech_stopped", "committed", "cleared")),
+    *(f"conversation.item.{what}" for what in ("added", "done", "retrieved", "truncated", "deleted")),
+    *(f"conversation.item.input_audio_transcription.{what}" for what in ("delta", "completed", "failed")),
+    *(f"response.{part}.{what}" for part in ("output_item", "content_part") for what in ("added", "done")),
+    *(
+        f"response.{part}.{what}"
+        for part in ("output_audio", "output_audio_transcript", "output_text", "function_call_arguments")
+        for what in ("delta", "done")
+    ),
+)
+"""All that a client may be told."""
 
 
 @dataclass(slots=True)

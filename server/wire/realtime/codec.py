@@ -27,10 +27,10 @@ from pipeline.outbox import Event
 from pipeline.reply import Reply, Wish
 from pipeline.session import Session
 from server.wire import g711
-from server.wire.realtime_items import Item, Items, copy_of, new_id, read
-from server.wire.realtime_session import LAWS, Format, Refusal, Terms, Wished, offered, wished
-from server.wire.realtime_told import Teller
-from server.wire.voice import Outgoing
+from server.wire.common import Outgoing
+from server.wire.realtime.items import Item, Items, copy_of, new_id, read
+from server.wire.realtime.terms import LAWS, Format, Refusal, Terms, Wished, offered, wished
+from server.wire.realtime.told import Teller
 
 log = logging.getLogger(__name__)
 
@@ -367,3 +367,6 @@ _READERS: Mapping[str, Callable[[Realtime, Event], None]] = {
     "response.create": Realtime._respond,
     "response.cancel": Realtime._cancel,
 }
+
+CLIENT_EVENTS = ("input_audio_buffer.append", *_READERS)
+"""All that a client may say."""

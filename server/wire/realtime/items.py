@@ -8,7 +8,7 @@ import secrets
 from collections.abc import Mapping
 from typing import Any
 
-from server.wire.realtime_session import Refusal
+from server.wire.realtime.terms import Refusal
 
 Item = dict[str, Any]
 

@@ -15,7 +15,7 @@ from pipeline.core.endpoint import Timing
 from pipeline.tool import ClientTool
 from server.plans import MOST_PROMPT_CHARS
 from server.wire import g711
-from server.wire.voice import RATES
+from server.wire.common import RATES
 
 PCM_HZ = 24_000
 TELEPHONE_HZ = 8_000
