@@ -57,7 +57,7 @@ class ByItems:
         """What the user has been saying is taken back."""
         session = self._session
         session.speaking.wish = Wish()
-        session.run(session.floor.on_forget())
+        session.run(session.floor.on_forget(session.now()))
         session.arm()
 
     def returned(self, call_id: str, output: str, key: str) -> bool:

@@ -293,13 +293,15 @@ class Floor:
         if self.hold_to_talk:
             return self.on_release(now)
         if self.user is User.SPEAKING or self.user is User.PAUSE:
-            return tuple(self._end_of_speech("the client ended it", now))
+            reason = "the client ended the turn"
+            return (*self._agent.interrupt(reason, now), *self._end_of_speech(reason, now))
         return NOTHING
 
-    def on_forget(self) -> Actions:
+    def on_forget(self, now: float) -> Actions:
         """The client takes back what the user has been saying."""
         self.pressed = False
-        return tuple(self._drop("the client took it back"))
+        dropped = self._drop("the client took it back")
+        return (*dropped, *self._agent.unduck("the client took it back", now))
 
     def retime(self, timing: Timing) -> None:
         """Other points on the counters from now on."""

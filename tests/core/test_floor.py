@@ -391,3 +391,72 @@ def test_the_end_of_a_session_keeps_what_was_understood() -> None:
     talk.text("book a ro", settled=False)
     actions = talk.take(talk.floor.on_close("ended", talk.now))
     assert kinds(actions) == ["SpeechStopped", "FinishUtterance", "CloseUtterance", "CommitTurn"]
+
+
+# -- clients that keep the conversation themselves ------------------------------------------------------
+
+
+def test_a_turn_that_is_not_to_be_answered_is_only_written_down() -> None:
+    talk = Talk()
+    talk.floor.answers = False
+    talk.speak(600)
+    talk.quiet(200)
+    assert "StartReply" not in kinds(talk.text("book a room"))  # nor guessed at
+    did = talk.quiet(1500)
+    assert "CommitTurn" in kinds(did)
+    assert "StartReply" not in kinds(did)
+    assert talk.floor.idle
+    assert kinds(talk.take(talk.floor.on_respond(talk.now))) == ["StartReply"]
+
+
+def test_an_answer_that_is_asked_for_early_waits_for_the_words() -> None:
+    talk = Talk(hold_to_talk=True)
+    talk.floor.answers = False
+    talk.take(talk.floor.on_press(talk.now))
+    talk.speak(600)
+    talk.take(talk.floor.on_release(talk.now))
+    assert talk.take(talk.floor.on_respond(talk.now)) == []
+    assert talk.floor.asked
+    did = talk.text("book a room", settled=False, final=True)
+    assert kinds(did) == ["CloseUtterance", "CommitTurn", "StartReply"]
+    assert not talk.floor.asked
+
+
+def test_an_answer_that_is_asked_for_comes_even_if_nothing_was_understood() -> None:
+    talk = Talk(hold_to_talk=True)
+    talk.floor.answers = False
+    talk.take(talk.floor.on_press(talk.now))
+    talk.speak(600)
+    talk.take(talk.floor.on_release(talk.now))
+    talk.take(talk.floor.on_respond(talk.now))
+    assert kinds(talk.text("", settled=False, final=True)) == ["CloseUtterance", "StartReply"]
+
+
+def test_asking_while_a_reply_is_still_played_ends_it_as_heard() -> None:
+    talk = Talk()
+    talk.take(talk.floor.on_text("hello", talk.now))
+    first = talk.reply_speaks(3000)
+    talk.take(talk.floor.on_generated(first, talk.now))
+    ended, started = talk.take(talk.floor.on_respond(talk.now))
+    assert ended == act.EndReply(first, 1)
+    assert isinstance(started, act.StartReply)
+
+
+def test_the_client_may_cut_speech_off_or_take_it_back() -> None:
+    talk = Talk()
+    talk.speak(600)
+    assert kinds(talk.take(talk.floor.on_cut_off(talk.now))) == ["SpeechStopped", "FinishUtterance"]
+    assert "CommitTurn" in kinds(talk.text("book a room", settled=False, final=True))
+    other = Talk()
+    other.speak(600)
+    assert kinds(other.take(other.floor.on_forget(other.now))) == ["SpeechStopped", "CloseUtterance"]
+    assert other.floor.idle
+    assert other.take(other.floor.on_cut_off(other.now)) == []
+
+
+def test_a_client_that_cannot_pause_is_not_ducked() -> None:
+    talk = Talk(Timing(duck=False))
+    talk.take(talk.floor.on_text("hello", talk.now))
+    talk.reply_speaks(3000)
+    assert "Duck" not in kinds(talk.speak(100))
+    assert "Interrupt" in kinds(talk.speak(400))

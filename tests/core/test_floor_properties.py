@@ -120,7 +120,9 @@ others = st.tuples(
     ),
     st.integers(0, 40),
 )
-steps = st.lists(st.one_of(frames, frames, transcripts, others), max_size=60)
+by_items = st.tuples(st.sampled_from(["respond", "told", "cut off", "forget", "answers"]), st.integers(0, 1))
+"""What a client does that keeps the conversation itself."""
+steps = st.lists(st.one_of(frames, frames, transcripts, others, by_items), max_size=60)
 
 
 @settings(max_examples=1000, deadline=None)
@@ -186,6 +188,17 @@ def step(world: World, kind: str, value: int | str, complete: float) -> None:
             else:
                 floor.on_back(world.now)
                 world.check()
+        case "respond", int() if floor.reply in (Reply.IDLE, Reply.DRAINING, Reply.AWAITING_FINAL):
+            if not world.lost:
+                world.obey(floor.on_respond(world.now))
+        case "told", int():
+            world.obey((floor.on_told("told", world.now),))
+        case "cut off", int() if not world.lost:
+            world.obey(floor.on_cut_off(world.now))
+        case "forget", int() if not world.lost:
+            world.obey(floor.on_forget(world.now))
+        case "answers", int():
+            floor.answers = bool(value)
         case "wait", int():
             world.pass_time(value / 10)
         case _:
