@@ -81,6 +81,8 @@ class Ledger:
     _missed: list[bytes] = field(default_factory=list)
     _missed_bytes: int = 0
     _rendered: dict[str, Utterance | Placed] = field(default_factory=dict)
+    _rendering: dict[str, Steps] = field(default_factory=dict)
+    """Sound files that are being written."""
     _old_conversation: bool = False
     """A conversation.mp3 whose spool is gone: an ended session that was gone on with. It is kept."""
 
@@ -234,14 +236,21 @@ class Ledger:
         return [*self.fold.utterances.values(), *self.fold.placed.values()]
 
     def _render_new(self) -> Steps:
-        for spec in self._sound_files():
-            if self.spool and self._rendered.get(spec.file) != spec:
+        for spec in self._sound_files() if self.spool else ():
+            if self._rendered.get(spec.file) != spec:
                 self._rendered[spec.file] = spec
+                if earlier := self._rendering.get(spec.file):
+                    earlier.close()  # it is known better now what was heard: no file has two writers
                 path = self.keeping.places.sound(self.session_id, spec.file)
                 if isinstance(spec, Placed):
-                    yield from sound.render_reply(path, self.spool, spec)
+                    self._rendering[spec.file] = sound.render_reply(path, self.spool, spec)
                 else:
-                    yield from sound.render_utterance(path, self.spool, spec.start, spec.end)
+                    steps = sound.render_utterance(path, self.spool, spec.start, spec.end)
+                    self._rendering[spec.file] = steps
+            if begun := self._rendering.get(spec.file):
+                yield from begun  # perhaps by an earlier call, which then finds it done
+                if self._rendering.get(spec.file) is begun:
+                    del self._rendering[spec.file]
 
     def place_the_rest(self) -> None:
         """After a crash: settle the replies that nobody said anything about. Of each, what its client last

@@ -1,6 +1,7 @@
 """A conversation from its first entry to its files, rows and end."""
 
 import asyncio
+import itertools
 import json
 import os
 import subprocess
@@ -17,7 +18,10 @@ from storage.archive import Archive
 from storage.conversations import Conversations
 from storage.database import Database
 from storage.ids import BadName, new_session_id
-from storage.journal import Reading, fold, read
+from storage.journal import Entry, Reading, fold, read
+from storage.ledger import Batch, Keeping, Ledger, Outside, Steps
+from storage.places import Places
+from storage.spool import Piece
 from tests.storage.conftest import HEADER, NOW, SESSION, files_below, one_turn, running, say, tone, until
 
 
@@ -129,6 +133,33 @@ async def test_a_talk_without_sound_has_no_folder(archive: Archive, tmp_path: Pa
     assert found is not None
     assert found["messages"] == [{"role": "user", "content": "hi"}]
     assert found["end_reason"] == "closed"
+
+
+def test_what_was_heard_may_be_known_better_while_it_is_written(tmp_path: Path) -> None:
+    """A client that was interrupted says a moment later where it stopped: no file has two writers, in
+    whatever order they get on."""
+    rate_hz, file = 24_000, "0002_agent.mp3"
+    places = Places(tmp_path / "conversations", tmp_path / "audio")
+    places.make()
+    for number, turns in enumerate(itertools.product((0, 1), repeat=6)):
+        session_id = f"20261226_1009{number:02}_k3v9x2m8q7w4f5h6t2r9"
+        ledger = Ledger(session_id, Keeping(places, "lock"), Outside(lambda _: None, pytest.fail))
+        ledger.begin(HEADER)
+        begun: list[Steps] = []
+        for heard_s in (9, 3):
+            placed = {"reply_id": "r1", "file": file, "rate_hz": rate_hz, "runs": [[0, heard_s * rate_hz, 0]]}
+            sound = [Piece("r1", rate_hz, 0, 0, tone(9, rate_hz))] if not begun else []
+            ledger.write(Batch([Entry(1000, "placed", placed)], sound))
+            begun.append(ledger.project())
+            next(begun[-1], None)
+        for turn in turns:
+            next(begun[turn], None)
+        for steps in (*begun, ledger.close()):
+            for _ in steps:
+                pass
+        path = places.sound(session_id, file)
+        assert soundfile.info(path).duration == pytest.approx(3, abs=0.001)
+        assert files_below(path.parent) == [file, "conversation.mp3"]
 
 
 async def test_without_a_journal_the_other_files_are_written_all_the_same(tmp_path: Path) -> None:
