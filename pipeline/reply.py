@@ -158,6 +158,14 @@ class Reply:
             self.speaking.guess()
         return self.said.heard_text(self.text, self.ms(samples))
 
+    def text_reached(self, samples: int) -> int:
+        """How much of the text sounds up to there, its last word or segment whole."""
+        at_ms = self.ms(samples)
+        for mark in self.said.marks:
+            if at_ms <= mark.end_ms:
+                return mark.end
+        return self.speaking.end if self.speaking is not None else len(self.text)
+
     def ms(self, samples: int) -> float:
         return samples * 1000 / self.voice.rate_hz if self.voice.rate_hz else 0.0
 
@@ -337,6 +345,11 @@ class _Words:
         self._base_ms = reply.ms(base)
         self._end = segment.start
         self._end_ms = self._base_ms
+
+    @property
+    def end(self) -> int:
+        """Of the segment, in the reply's text."""
+        return self._segment.end
 
     def add(self, word: SpokenWord) -> None:
         end = min(self._segment.start + self._spelled.written(word.end), self._segment.end)

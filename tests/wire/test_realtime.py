@@ -93,6 +93,26 @@ async def test_sound_is_sent_as_fast_as_it_is_made() -> None:
     await call.end()
 
 
+async def test_the_words_of_an_answer_come_with_their_sound() -> None:
+    """Some clients take their history from the order: no sentence is told long before it sounds."""
+    sentences = [f"This is sentence number {n} of the answer. " for n in range(6)]
+    call = await opened(llm={**LLM, "text": "".join(sentences).strip()}, tts={"speed": 3})
+    await spoken_turn(call, quiet=12_000)
+    told, sounded = "", 0
+    for event in call.events:
+        if event["type"] == "response.output_audio_transcript.delta":
+            told += event["delta"]
+        elif event["type"] == "response.output_audio.delta":
+            sounded += len(base64.b64decode(event["delta"])) // 48
+            sentence_ms = len(sentences[0]) * 40
+            assert len(told) <= (sounded // sentence_ms + 2) * len(sentences[0])
+            assert len(told) * 40 >= sounded - 500
+    assert (
+        told == call.last("response.output_audio_transcript.done")["transcript"] == "".join(sentences).strip()
+    )
+    await call.end()
+
+
 async def test_deltas_of_a_transcript_add_up_to_it() -> None:
     call = await opened()
     await call.update(audio={"input": {"transcription": {}}})
@@ -336,6 +356,11 @@ async def test_items_go_where_they_are_put_and_away_when_deleted() -> None:
     )
     answer = {"type": "message", "role": "assistant", "content": [{"type": "output_text", "text": "middle"}]}
     await call.send("conversation.item.create", previous_item_id="a", item=answer)
+    places = [e["previous_item_id"] for e in call.of("conversation.item.added")]
+    assert places == [None, None, "a"]
+    await call.write("third", id="c")
+    assert call.last("conversation.item.added")["previous_item_id"] == "b"
+    await call.send("conversation.item.delete", item_id="c")
     assert messages(call) == [("system", "first"), ("assistant", "middle"), ("user", "second")]
     await call.send("conversation.item.delete", item_id="a")
     assert call.last("conversation.item.deleted")["item_id"] == "a"

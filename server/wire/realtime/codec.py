@@ -28,7 +28,7 @@ from pipeline.reply import Reply, Wish
 from pipeline.session import Session
 from server.wire import g711
 from server.wire.common import Outgoing
-from server.wire.realtime.items import Item, Items, copy_of, new_id, read
+from server.wire.realtime.items import ROOT, Item, Items, copy_of, new_id, read
 from server.wire.realtime.terms import LAWS, Format, Refusal, Terms, Wished, offered, wished
 from server.wire.realtime.told import Teller
 
@@ -195,25 +195,24 @@ class Realtime:
                 "item.id",
             )
         after = event.get("previous_item_id")
-        if after not in (None, "root") and after not in self._items:
+        if after is not None and after != ROOT and after not in self._items:
             raise Refusal(
                 f"Error adding item: the previous item '{after}' does not exist.",
                 "item_create_invalid_previous_item_id",
                 "previous_item_id",
             )
         if item["type"] == "message":
-            place = "" if after == "root" else (self._items.key(after) or None if after else None)
+            place = "" if after == ROOT else (self._items.key(after) or None if after else None)
             self._session.dialogue.add(Message(item["role"], text, key=item["id"]), place)
-            if item["role"] == "user" and text.strip():
+            if item["role"] == "user" and text.strip() and after is None:
                 self._unsaid.append(text)
             elif item["role"] == "assistant":
                 self._unsaid.clear()  # it is told of an earlier talk
         elif item["type"] == "function_call_output":
             self._returned(item)
-        before = self._items.add(item, item["id"])
-        previous = None if after == "root" else after or before
+        before = self._items.add(item, item["id"], after=after)
         for kind in ("added", "done"):
-            told = {"item": copy_of(item), "previous_item_id": previous}
+            told = {"item": copy_of(item), "previous_item_id": before}
             self._tell({"type": f"conversation.item.{kind}", **told})
 
     def _returned(self, item: Item) -> None:

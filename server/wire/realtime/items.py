@@ -14,6 +14,8 @@ Item = dict[str, Any]
 
 MOST_ITEMS = 2000
 """Remembered for `retrieve`; a talk of an hour has some two hundred."""
+ROOT = "root"
+"""The place before the first item."""
 PARTS = {
     "user": ("input_text", "input_audio", "text"),
     "system": ("input_text", "text"),
@@ -31,23 +33,26 @@ class Items:
 
     def __init__(self) -> None:
         self._items: dict[str, Item] = {}
+        self._order: list[str] = []
         self._keys: dict[str, str] = {}
         self._replies: dict[str, str] = {}
         self._heard: dict[str, str] = {}
-        self.last: str | None = None
-        """The id of the newest."""
 
-    def __contains__(self, item_id: str) -> bool:
-        return item_id in self._items
+    def __contains__(self, item_id: object) -> bool:
+        return isinstance(item_id, str) and item_id in self._items
 
-    def add(self, item: Item, key: str = "", reply: str = "") -> str | None:
-        """At the end. Returns the id of the one before. `key` names its message in the dialogue, `reply` the
-        response of ours that it is."""
-        before, self.last = self.last, item["id"]
+    def add(self, item: Item, key: str = "", reply: str = "", after: str | None = None) -> str | None:
+        """At the end, or after the item of that id ("root": first). Returns the id of the one before. `key`
+        names its message in the dialogue, `reply` the response of ours that it is."""
+        at = len(self._order)
+        if after is not None:
+            at = 0 if after == ROOT else self._order.index(after) + 1
+        self._order.insert(at, item["id"])
         self._items[item["id"]] = item
         self.bind(item["id"], key, reply)
-        if len(self._items) > MOST_ITEMS:
-            self.remove(next(iter(self._items)))
+        before = self._order[at - 1] if at else None
+        if len(self._order) > MOST_ITEMS:
+            self.remove(self._order[0])
         return before
 
     def bind(self, item_id: str, key: str, reply: str = "") -> None:
@@ -99,8 +104,7 @@ class Items:
         self._keys.pop(item_id, None)
         self._replies.pop(item_id, None)
         self._heard.pop(item_id, None)
-        if self.last == item_id:
-            self.last = next(reversed(self._items), None)
+        self._order.remove(item_id)
 
 
 def read(told: object) -> tuple[Item, str]:

@@ -19,6 +19,7 @@ from typing import Any
 from pipeline.contracts import LlmError, ToolCall
 from pipeline.minutes import user_key
 from pipeline.outbox import Event
+from pipeline.reply import Reply
 from pipeline.request import Request
 from pipeline.session import Session
 from server.wire import g711
@@ -54,6 +55,10 @@ class _Response:
     spoken: bool
     metadata: Mapping[str, str] | None
     text: str = ""
+    shown: int = 0
+    """Characters of it that the client was told: of what is spoken, no more than sounds."""
+    samples: int = 0
+    """Sound that it was sent."""
     open: bool = False
     """The client knows of its message."""
     before: str | None = None
@@ -245,20 +250,30 @@ class Teller:
             yield from self._grown(response, event["text"])
 
     def _grown(self, response: _Response, text: str) -> Iterable[Event]:
-        yield from self._opened(response)
         response.text += text
-        kind = "output_audio_transcript" if response.spoken else "output_text"
-        yield {"type": f"response.{kind}.delta", **self._place(response), "delta": text}
+        return () if response.spoken else self._show(response, len(response.text))
+
+    def _show(self, response: _Response, end: int) -> Iterable[Event]:
+        """Tell the text to there."""
+        delta, response.shown = response.text[response.shown : end], max(end, response.shown)
+        if delta:
+            yield from self._opened(response)
+            kind = "output_audio_transcript" if response.spoken else "output_text"
+            yield {"type": f"response.{kind}.delta", **self._place(response), "delta": delta}
 
     def _sound(self, pcm: bytes) -> list[Event]:
         response = self._response
         if response is None:
             return []
+        reply = self._reply(response)
+        response.samples += len(pcm) // 2
+        reached = reply.text_reached(response.samples) if reply is not None else len(response.text)
+        shown = list(self._show(response, reached))
         law = LAWS.get(self._terms.chosen.audio.output.format.type)
         data = g711.encode(pcm, law) if law is not None else pcm
         delta = base64.b64encode(data).decode("ascii")
         told = {"type": "response.output_audio.delta", **self._place(response), "delta": delta}
-        return [*self._opened(response), told]
+        return [*shown, *self._opened(response), told]
 
     def _on_call(self, event: Event) -> Iterable[Event]:
         if event.get("by") == "client" and self._response is not None:
@@ -330,6 +345,9 @@ class Teller:
 
     def _finish(self, response: _Response, status: str, details: Mapping[str, Any] | None) -> Iterable[Event]:
         output: list[Item] = []
+        if status == "completed":
+            yield from self._show(response, len(response.text))  # what had no sound after all
+        response.text = response.text[: response.shown]
         if response.open:
             whole = "completed" if status == "completed" else "incomplete"
             item = self._message(response, whole, self._content(response))
@@ -408,10 +426,15 @@ class Teller:
             "metadata": response.metadata,
         }
 
-    def _usage(self, response: _Response) -> dict[str, Any]:
+    def _reply(self, response: _Response) -> Reply | None:
+        """The session's reply that it is, as long as that is remembered."""
         speaking = self._session.speaking
-        known = [r for r in (speaking.current, *speaking.recent) if r and r.response_id == response.ours]
-        asked = [r for r in (known[0].requests if known else response.asked) if r.stage == "llm"]
+        known = (speaking.current, *speaking.recent)
+        return next((r for r in known if r is not None and r.response_id == response.ours), None)
+
+    def _usage(self, response: _Response) -> dict[str, Any]:
+        reply = self._reply(response)
+        asked = [r for r in (reply.requests if reply else response.asked) if r.stage == "llm"]
         into, out = sum(r.input_tokens + r.cached_tokens for r in asked), sum(r.output_tokens for r in asked)
         cached = sum(r.cached_tokens for r in asked)
         nothing = {"text_tokens": 0, "audio_tokens": 0, "image_tokens": 0}
