@@ -486,7 +486,11 @@ class Speaking:
             return
         reply.metered = True
         self._charge(reply, now)
-        clock.first_token_at, clock.first_audio_at = reply.first_token_at, reply.first_audio_at
+        # A turn that is answered in pieces (the client runs a tool between) was answered with the first.
+        if clock.first_token_at is None:
+            clock.first_token_at = reply.first_token_at
+        if clock.first_audio_at is None:
+            clock.first_audio_at = reply.first_audio_at
         clock.plugins |= reply.answered_by()
         metrics = self._mouth.minutes.turn(clock, now, **more)
         self._mouth.minutes.sync()  # what the client is told has happened must survive a crash

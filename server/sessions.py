@@ -175,7 +175,8 @@ class Sessions:
         session = Session(session_id, setup, self._engines, self._rules, recorder, _wall, restored)
         live.append(session)
         session.avatar_of = self.figures.name_for
-        self.figures.follow(session_id, setup, session.outbox)
+        if not setup.by_items:  # who speaks OpenAI's protocol sees no avatar
+            self.figures.follow(session_id, setup, session.outbox)
         session.on_end = self._forget
         self._live[session_id], self._owners[session_id] = session, owner
         self.opened += 1

@@ -415,6 +415,9 @@ async def test_the_client_runs_its_tools_and_asks_for_the_answer() -> None:
     assert call.last("response.done")["response"]["output"][0]["content"][0]["transcript"] == LLM["text"]
     told = call.call.recorder.messages[1]
     assert (told["role"], told["name"], told["result"]) == ("tool", "weather", {"sky": "clear"})
+    turns = call.call.recorder.of("turn")
+    assert {turn["turn"] for turn in turns} == {1}
+    assert turns[-1]["voice_to_voice_ms"] > 1000  # the answer that was heard, not the call
     await call.end()
 
 
@@ -469,7 +472,9 @@ async def test_the_client_commits_and_asks() -> None:
     ]
     await call.respond()
     await call.wait(3000)
-    assert call.last("conversation.item.input_audio_transcription.completed")["transcript"] == STT["text"]
+    completed = call.last("conversation.item.input_audio_transcription.completed")
+    assert completed["transcript"] == STT["text"]
+    assert completed["usage"] == {"type": "duration", "seconds": pytest.approx(2.3, abs=0.05)}
     kinds = call.kinds()
     assert kinds.index("conversation.item.input_audio_transcription.completed") < kinds.index(
         "response.created"

@@ -154,7 +154,7 @@ class Realtime:
             raise _empty(ms)
         self._press()
         item_id, self._buffered = new_id("item"), 0
-        self._put("wire.commit", item_id=item_id)
+        self._put("wire.commit", item_id=item_id, ms=ms)
         session.do({"type": "talk.end"})
 
     def _clear(self, event: Event) -> None:  # noqa: ARG002

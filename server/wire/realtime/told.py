@@ -158,6 +158,7 @@ class Teller:
     def _on_commit(self, event: Event) -> Iterable[Event]:
         """The client has said that the user is done."""
         self._commits.append(event["item_id"])
+        self._heard_ms = [0, event["ms"]]
         yield from self._committed(event["item_id"], None)
 
     def _on_item(self, item_id: str, text: str) -> Iterable[Event]:
