@@ -7,6 +7,7 @@ import base64
 import json
 from typing import Any
 
+import numpy as np
 import pytest
 
 from pipeline.contracts import ToolContext
@@ -644,7 +645,6 @@ async def test_the_telephones_sound(law: str) -> None:
         ('{"type": "nothing.known"}', "invalid_value"),
         ('{"type": "input_audio_buffer.append"}', "missing_required_parameter"),
         ('{"type": "input_audio_buffer.append", "audio": "%%"}', "invalid_value"),
-        ('{"type": "input_audio_buffer.append", "audio": "AA=="}', "invalid_value"),
         ('{"type": "conversation.item.create"}', "missing_required_parameter"),
         ('{"type": "conversation.item.create", "item": {"type": "song"}}', "invalid_value"),
         ('{"type": "session.update", "session": {"instructions": "\\ud800"}}', "invalid_value"),
@@ -706,8 +706,15 @@ async def test_a_whole_recording_in_one_message() -> None:
     await call.end()
 
 
-async def test_sound_is_base64_of_whole_samples() -> None:
+async def test_a_sample_cut_in_two_is_put_together() -> None:
     call = await opened()
-    await call.append(base64.b64decode("AAAA")[:3])
-    assert call.last("error")["error"]["param"] == "audio"
+    loud = b"\x10\x27" * 24_000
+    for at in range(0, len(loud), 961):
+        await call.append(loud[at : at + 961])
+        await call.wait(20)
+    await call.quiet(3000)
+    assert not call.of("error")
+    spoken = b"".join(pcm for _, pcm in call.call.recorder.user)
+    samples = np.frombuffer(spoken[: 16_000 * 2], "<i2").astype(int)
+    assert (np.abs(samples[1000:15_000] - 10_000) < 1000).all()  # halves would be noise
     await call.end()

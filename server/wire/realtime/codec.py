@@ -52,6 +52,7 @@ class Realtime:
         self._items = Items()
         self._format: Format | None = None
         self._resampler: soxr.ResampleStream | None = None
+        self._odd = b""
         self._waiting = bytearray()
         """Sound that is not pressed yet: a reply has the floor."""
         self._buffered = 0
@@ -110,15 +111,16 @@ class Realtime:
     def _as_16_khz(self, data: bytes) -> bytes:
         told = self._terms.chosen.audio.input.format
         if told != self._format:
-            self._format = told
-            self._resampler = None
+            self._format, self._resampler, self._odd = told, None, b""
             if told.rate_hz != INPUT_RATE_HZ:
                 self._resampler = soxr.ResampleStream(told.rate_hz, INPUT_RATE_HZ, 1, "int16", "LQ")
         law = LAWS.get(told.type)
         if law is not None:
             data = g711.decode(data, law)
-        elif len(data) & 1:
-            raise Refusal("Invalid value for 'audio': half a sample.", param="audio")
+        elif self._odd or len(data) & 1:  # a sample may be cut in two by the client's messages
+            data = self._odd + data
+            cut = len(data) & ~1
+            data, self._odd = data[:cut], data[cut:]
         if self._resampler is None:
             return data
         return bytes(self._resampler.resample_chunk(np.frombuffer(data, "<i2")).tobytes())
