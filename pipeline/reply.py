@@ -126,6 +126,8 @@ class Reply:
     """An error that the client is to be told of once the reply has the floor."""
     measured: bool = False
     """The length of its whole sound was journalled."""
+    cut: bool = False
+    """It was interrupted."""
     closed: bool = False
     """`audio.end` was sent, or the reply was cut: nothing more goes out."""
     wish: Wish = field(default_factory=Wish)

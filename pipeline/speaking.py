@@ -163,6 +163,7 @@ class Speaking:
     def interrupt(self, action: Interrupt) -> None:
         """Barge-in: one synchronous pass from the decision to silence."""
         reply = self._replies.pop(action.reply)
+        reply.cut = True
         mouth, now = self._mouth, self._mouth.now()
         self._cancel(reply)
         mouth.outbox.purge_audio()
@@ -237,6 +238,12 @@ class Speaking:
         if reply is not None and reply.response_id == response_id and played_ms + 2 >= reply.ms(reply.made):
             self._played = None
             self._meter(reply, self._mouth.now(), played=True)
+
+    def is_cut(self, response_id: str) -> bool:
+        """That reply was interrupted lately, or would be now."""
+        if self.current is not None and self.current.response_id == response_id:
+            return True
+        return any(r.response_id == response_id and r.cut for r in self.recent)
 
     def reheard(self, response_id: str, played_ms: float) -> str | None:
         """The client has stopped playing a reply there, and knows it better than we: of one that goes on, or

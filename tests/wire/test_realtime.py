@@ -381,6 +381,22 @@ async def test_what_was_said_can_be_forgotten() -> None:
     for item_id in (user, agent):
         await call.send("conversation.item.delete", item_id=item_id)
     assert messages(call) == []
+    assert "interrupted" not in call.call.recorder.messages[1]  # it was heard all the same
+    await call.end()
+
+
+async def test_what_was_interrupted_before_it_was_played_was_not_heard() -> None:
+    """Some clients then delete the item instead of truncating it at zero."""
+    call = await opened(llm={**LLM, "text": "word " * 60})
+    await call.write("hi")
+    await call.respond()
+    await call.wait(600)
+    await call.send("response.cancel")
+    item_id = call.last("response.output_item.done")["item"]["id"]
+    await call.send("conversation.item.delete", item_id=item_id)
+    stored = call.call.recorder.messages[1]
+    assert (stored["interrupted"], stored["heard"], stored["heard_ms"]) == (True, "", 0)
+    assert messages(call) == [("user", "hi")]
     await call.end()
 
 
@@ -646,6 +662,14 @@ async def test_the_telephones_sound(law: str) -> None:
         ('{"type": "input_audio_buffer.append"}', "missing_required_parameter"),
         ('{"type": "input_audio_buffer.append", "audio": "%%"}', "invalid_value"),
         ('{"type": "conversation.item.create"}', "missing_required_parameter"),
+        (
+            '{"type": "conversation.item.create", "item": {"type": "message", "role": "user"}}',
+            "missing_required_parameter",
+        ),
+        ('{"type": "response.create", "response": {"input": [5]}}', "invalid_value"),
+        ('{"type": "response.create", "response": 5}', "invalid_value"),
+        ('{"type": "session.update", "session": 5}', "missing_required_parameter"),
+        ('{"type": "session.update", "session": {"audio": null, "tools": 5}}', "invalid_value"),
         ('{"type": "conversation.item.create", "item": {"type": "song"}}', "invalid_value"),
         ('{"type": "session.update", "session": {"instructions": "\\ud800"}}', "invalid_value"),
         ('{"type": "response.create", "response": {"conversation": "none"}}', "invalid_value"),  # aloud
@@ -661,6 +685,19 @@ async def test_bad_messages_are_told_and_nothing_is_lost(text: str, code: str) -
     await call.respond()
     await call.wait(3000)
     assert call.last("response.done")["response"]["status"] == "completed"
+    await call.end()
+
+
+async def test_a_truncation_without_end_is_refused() -> None:
+    call = await opened()
+    await spoken_turn(call, quiet=4000)
+    item_id = call.last("response.output_item.done")["item"]["id"]
+    for end in ("Infinity", "1e999", '"x"', "null", "true"):
+        told = f'"item_id": "{item_id}", "content_index": 0, "audio_end_ms": {end}'
+        await call.codec.take(f'{{"type": "conversation.item.truncate", {told}}}')
+    await call.wait(10)
+    assert len(call.of("error")) == 5
+    assert not call.session.ended
     await call.end()
 
 

@@ -1,10 +1,12 @@
 """Clients of OpenAI's wire that do anything in any order: what they are told stays in order."""
 
+import json
 from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from server.wire.realtime.codec import CLIENT_EVENTS
 from tests.support import virtual
 from tests.support.realtime import RealtimeCall, open_realtime
 
@@ -105,3 +107,53 @@ def check(call: RealtimeCall) -> None:
         elif kind == "conversation.item.done":
             assert event["item"]["id"] in known
     assert not active, "nothing is left open"
+
+
+# -- any JSON at all ------------------------------------------------------------------------------------
+
+NAMES = [
+    *("type", "id", "role", "content", "text", "transcript", "name", "call_id", "output", "arguments"),
+    *("audio", "input", "format", "rate", "transcription", "language", "turn_detection", "eagerness"),
+    *("silence_duration_ms", "voice", "speed", "tools", "tool_choice", "parameters", "instructions"),
+    *("output_modalities", "metadata", "conversation", "max_output_tokens", "previous_item_id"),
+]
+WORDS = [
+    *("message", "function_call", "function_call_output", "user", "assistant", "system", "input_text"),
+    *("input_audio", "output_text", "server_vad", "semantic_vad", "audio/pcm", "audio/pcmu", "function"),
+    *("low", "auto", "none", "required", "text", "audio", "realtime", "transcription", "root", "", "mcp"),
+]
+leaves = st.one_of(
+    st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=4), st.sampled_from(WORDS)
+)
+anything = st.recursive(
+    leaves,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(NAMES), inner, max_size=5),
+    max_leaves=12,
+)
+KINDS_OF_EVENTS = st.sampled_from(CLIENT_EVENTS)
+FIELDS = [
+    "session",
+    "item",
+    "response",
+    "item_id",
+    "audio_end_ms",
+    "content_index",
+    "audio",
+    "previous_item_id",
+]
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.tuples(KINDS_OF_EVENTS, st.dictionaries(st.sampled_from(FIELDS), anything)), max_size=12))
+def test_whatever_is_sent_the_session_lives_on(told: list[tuple[str, dict[str, Any]]]) -> None:
+    virtual.run(lives_on(told))
+
+
+async def lives_on(told: list[tuple[str, dict[str, Any]]]) -> None:
+    call = await open_realtime(stt={"text": "book a room"}, llm=LLM)
+    for kind, fields in told:
+        await call.codec.take(json.dumps({"type": kind, **fields}))
+        await call.wait(20)
+    await call.quiet(3000)
+    assert not call.session.ended
+    await call.end()

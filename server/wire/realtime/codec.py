@@ -14,6 +14,7 @@ import base64
 import binascii
 import json
 import logging
+import math
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -237,7 +238,7 @@ class Realtime:
     def _truncate(self, event: Event) -> None:
         item = self._items.get(event.get("item_id"), "truncate")
         end_ms = event.get("audio_end_ms")
-        if not isinstance(end_ms, int | float) or isinstance(end_ms, bool):
+        if not isinstance(end_ms, int | float) or isinstance(end_ms, bool) or not math.isfinite(end_ms):
             raise Refusal("audio_end_ms must be a number.", "missing_required_parameter", "audio_end_ms")
         heard_ms = max(0, int(end_ms))
         self._reheard(item, heard_ms)
@@ -246,7 +247,8 @@ class Realtime:
 
     def _delete(self, event: Event) -> None:
         item = self._items.get(event.get("item_id"), "delete")
-        self._reheard(item, 0)
+        if self._session.speaking.is_cut(self._items.reply(item["id"])):
+            self._reheard(item, 0)  # clients delete what was interrupted before anything of it was played
         if key := self._items.key(item["id"]):
             self._session.dialogue.remove(key)
         self._items.remove(item["id"])

@@ -119,7 +119,7 @@ def read(told: object) -> tuple[Item, str]:
     match kind:
         case "message":
             role, content = told.get("role"), told.get("content")
-            if role not in PARTS:
+            if not isinstance(role, str) or role not in PARTS:
                 raise Refusal("Invalid value for 'item.role': user, system or assistant.", param="item.role")
             if not isinstance(content, list):
                 raise Refusal("item.content must be a list.", "missing_required_parameter", "item.content")

@@ -247,7 +247,8 @@ class Terms:
         """Take up a `session.update`, whole or not at all. Raises `Refusal`."""
         if not isinstance(patch, dict):
             raise Refusal("session must be an object.", "missing_required_parameter", "session")
-        for tool in patch.get("tools") or ():
+        tools = patch.get("tools")
+        for tool in tools if isinstance(tools, list) else ():
             if isinstance(tool, dict) and tool.get("type") == "mcp":
                 raise Refusal(
                     "MCP servers are named in this server's config.toml, not by clients.",
