@@ -272,13 +272,13 @@ async def _read(stream: Any) -> None:
 
 
 async def test_several_requests_at_once_do_not_wait_for_each_other(case: VendorCase) -> None:
-    troubles = [Trouble(first_ms=200)] * 6
+    troubles = [Trouble(first_ms=500)] * 6
     async with case.open(*troubles) as (engine, _):
         begun = asyncio.get_running_loop().time()
         texts = [text_of(items) for items in await asyncio.gather(*(answered(engine) for _ in troubles))]
         took = asyncio.get_running_loop().time() - begun
     assert len(set(texts)) == 1
-    assert took < 6 * 0.2
+    assert took < 6 * 0.5
 
 
 async def test_the_last_thing_is_what_it_cost(case: VendorCase) -> None:
