@@ -391,6 +391,7 @@ class Session:
     # -- doing what the floor says ---------------------------------------------------------------------------
 
     def run(self, actions: Actions) -> None:
+        """Do what the floor says, in order."""
         for action in actions:
             self._perform(action)
         if actions:
@@ -465,17 +466,16 @@ class Session:
             self.emit({"type": "error", "code": "nothing_heard", "message": message, "fatal": False})
 
     def commit(self, action: act.CommitTurn, *, told: bool = False) -> None:
+        """A user turn is complete. `told`: the client has written it into the dialogue itself."""
         now, timeline = self.now(), self.minutes.timeline
         self.minutes.decide(now, "endpoint", action.reason, turn=action.turn)
         if action.typed:
-            if told:
-                self.minutes.told(action.turn, action.text, now)
-            else:
-                self.minutes.user(action.turn, action.text, now, None)
             message = {"type": "user_message", "turn": action.turn, "text": action.text}
             if told:
+                self.minutes.told(action.turn, action.text, now)
                 self._show(message)
             else:
+                self.minutes.user(action.turn, action.text, now, None)
                 self.emit(message)
         else:
             span = (timeline.of_input_ms(action.start_ms), timeline.of_input_ms(action.end_ms))
@@ -629,6 +629,7 @@ class Session:
         return "\n\n".join(m.content for m in self.dialogue.prompt() if m.role == "system")
 
     def timing(self) -> Timing:
+        """The pauses of this talk: the server's, its agent's, its client's."""
         return replace(self._rules.timing, **self.setup.turn, duck=not self.setup.by_items)
 
     def _greet(self) -> None:
@@ -684,6 +685,7 @@ class Session:
     # -- time ------------------------------------------------------------------------------------------------
 
     def now(self) -> float:
+        """Session time, seconds."""
         return self._loop.time()
 
     def arm(self) -> None:
@@ -717,6 +719,7 @@ class Session:
     # -- tasks and the end -----------------------------------------------------------------------------------
 
     def spawn(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """A task of this session's: awaited at its end, and a bug in it ends the session."""
         task = self._loop.create_task(coroutine)
         self._tasks.add(task)
         task.add_done_callback(self._on_task_done)

@@ -136,7 +136,7 @@ class Teller:
             return
         if not self._commits:
             yield from self._flush()
-            yield from self._on_item(self._speech or new_id("item"), event["text"])
+            yield from self._on_item(self._speech or new_id("item"), event)
         else:
             while len(self._commits) > 1:  # several commits became one turn
                 yield from self._written_down(self._commits.popleft(), "")
@@ -161,11 +161,11 @@ class Teller:
         self._heard_ms = [0, event["ms"]]
         yield from self._committed(event["item_id"], None)
 
-    def _on_item(self, item_id: str, text: str) -> Iterable[Event]:
+    def _on_item(self, item_id: str, event: Event) -> Iterable[Event]:
         """The user's turn is over."""
-        yield from self._committed(item_id, text)
-        self._items.bind(item_id, user_key(self._session.floor.turn))
-        yield from self._written_down(item_id, text)
+        yield from self._committed(item_id, event["text"])
+        self._items.bind(item_id, user_key(event["turn"]))
+        yield from self._written_down(item_id, event["text"])
 
     def _committed(self, item_id: str, text: str | None) -> Iterable[Event]:
         content = [{"type": "input_audio", "transcript": text}]
