@@ -239,26 +239,28 @@ class Speaking:
             self._played = None
             self._meter(reply, self._mouth.now(), played=True)
 
+    def known(self, response_id: str) -> Reply | None:
+        """The reply of that name, as long as it is remembered."""
+        replies = (self.current, *self.recent)
+        return next((r for r in replies if r is not None and r.response_id == response_id), None)
+
     def is_cut(self, response_id: str) -> bool:
         """That reply was interrupted lately, or would be now."""
-        if self.current is not None and self.current.response_id == response_id:
-            return True
-        return any(r.response_id == response_id and r.cut for r in self.recent)
+        reply = self.known(response_id)
+        return reply is not None and (reply.cut or reply is self.current)
 
     def reheard(self, response_id: str, played_ms: float) -> str | None:
         """The client has stopped playing a reply there, and knows it better than we: of one that goes on, or
-        is over. Returns what was heard; None for a reply that is not known (any more)."""
-        mouth, now, reply = self._mouth, self._mouth.now(), self.current
-        if reply is not None and reply.response_id == response_id:
-            self.on_playback(response_id, played_ms)
-            mouth.run(self._floor().on_interrupt(now))
-        else:
-            reply = next((r for r in self.recent if r.response_id == response_id), None)
-        if reply is None:
+        is over. Returns what was heard; None for a reply in writing, or not known (any more)."""
+        mouth, now, reply = self._mouth, self._mouth.now(), self.known(response_id)
+        if reply is None or not reply.voice.rate_hz:
             return None
         samples = min(round(played_ms * reply.voice.rate_hz / 1000), reply.made)
         heard = reply.heard_text(samples)
-        if heard != reply.text:
+        if reply is self.current:
+            self.on_playback(response_id, played_ms)
+            mouth.run(self._floor().on_interrupt(now))
+        elif heard != reply.text:
             mouth.minutes.reheard(reply, heard, round(reply.ms(samples)), now)
             mouth.minutes.sync()
         return heard
@@ -358,8 +360,9 @@ class Speaking:
         """Wait a moment for what an earlier reply has begun: the model is to know how it went."""
         await self._mouth.toolbox.settle()
 
-    def is_lent(self, call: ToolCall) -> bool:
-        return self._mouth.toolbox.is_lent(call)
+    def is_lent(self, reply: Reply, call: ToolCall) -> bool:
+        own = reply.wish.tools
+        return self._mouth.toolbox.is_lent(call) if own is None else call.name in {tool.name for tool in own}
 
     def lend(self, reply: Reply, call: ToolCall) -> None:
         self._mouth.toolbox.lend(call, reply.turn)

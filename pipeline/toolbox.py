@@ -139,11 +139,7 @@ class Toolbox:
         call, entry = self._lent.pop(call_id, (None, ""))
         if call is None:
             return False
-        try:
-            result = json.loads(output)
-        except (ValueError, RecursionError):
-            result = output
-        told = result if isinstance(result, dict) else {"output": result}
+        told = _told(output)
         self._emit({"type": "tool.result", "id": call_id, "result": told})
         self._minutes.tool(call, told, self._now(), entry, name=key)
         self._minutes.sync()
@@ -262,6 +258,19 @@ class Toolbox:
 def spoken(words: Mapping[str, str], language: str) -> str:
     """What to say in that language: "" is for every other one, else English."""
     return words.get(language[:2]) or words.get("") or words.get("en", "")
+
+
+def _told(output: str) -> dict[str, Any]:
+    """A result from outside: as JSON if that is what every file and database takes, else as text."""
+    try:
+        result = json.loads(output)
+        text = json.dumps(result, ensure_ascii=False, allow_nan=False)
+        text.encode()
+    except (ValueError, RecursionError):
+        return {"output": output}
+    if "\\u0000" in text:
+        return {"output": output}
+    return result if isinstance(result, dict) else {"output": result}
 
 
 def _exchange(call: ToolCall, state: Result) -> list[Message]:

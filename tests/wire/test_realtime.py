@@ -438,6 +438,46 @@ async def test_the_client_runs_its_tools_and_asks_for_the_answer() -> None:
     await call.end()
 
 
+async def test_tools_of_one_response_are_the_clients_too() -> None:
+    call = await opened(llm={**LLM, "tool": "weather"})
+    await call.write("Rain?")
+    await call.respond(tools=[WEATHER])
+    await call.wait(1000)
+    assert call.last("response.done")["response"]["output"][0]["name"] == "weather"
+    await call.end()
+
+
+@pytest.mark.parametrize(
+    "output", ["clear", '{"x": NaN}', '"\\ud800"', '{"x": "\\u0000"}', "1e999", "[1, 2]"]
+)
+async def test_whatever_a_tool_says_can_be_written_down(output: str) -> None:
+    call = await opened(llm={**LLM, "tool": "weather"})
+    await call.update(tools=[WEATHER])
+    await call.write("Rain?")
+    await call.respond()
+    await call.wait(1000)
+    call_id = call.last("response.output_item.done")["item"]["call_id"]
+    item = {"type": "function_call_output", "call_id": call_id, "output": output}
+    await call.send("conversation.item.create", item=item)
+    kept = json.dumps(call.call.recorder.messages[1]["result"], ensure_ascii=False, allow_nan=False)
+    assert "\\u0000" not in kept.replace("\\\\", "")
+    assert kept.encode()
+    await call.end()
+
+
+async def test_what_was_only_written_is_not_unheard_by_truncating() -> None:
+    call = await opened()
+    await call.update(output_modalities=["text"])
+    await call.write("hi")
+    await call.respond()
+    await call.wait(1000)
+    item_id = call.last("response.output_item.done")["item"]["id"]
+    await call.send("conversation.item.truncate", item_id=item_id, content_index=0, audio_end_ms=0)
+    assert "interrupted" not in call.call.recorder.messages[1]
+    assert messages(call)[-1] == ("assistant", LLM["text"])
+    await call.end()
+
+
 async def test_a_call_that_nobody_answers_does_not_stop_the_talk() -> None:
     call = await opened(llm={**LLM, "tool": "weather"})
     await call.update(tools=[WEATHER])

@@ -264,10 +264,9 @@ class Realtime:
 
     def _respond(self, event: Event) -> None:
         session, chosen, told = self._session, self._terms.chosen, wished(event.get("response"))
-        tools = None
-        if told.tools is not None or told.tool_choice is not None:
-            functions = told.tools if told.tools is not None else chosen.tools
-            tools = offered(functions, told.tool_choice or chosen.tool_choice)
+        functions = chosen.tools if told.tools is None else told.tools
+        choice = told.tool_choice or chosen.tool_choice
+        tools = offered(functions, choice) if functions or choice == "none" else None  # None: the agent's own
         if told.conversation == "none":
             self._think(told, tools)
             return

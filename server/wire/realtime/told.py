@@ -429,9 +429,7 @@ class Teller:
 
     def _reply(self, response: _Response) -> Reply | None:
         """The session's reply that it is, as long as that is remembered."""
-        speaking = self._session.speaking
-        known = (speaking.current, *speaking.recent)
-        return next((r for r in known if r is not None and r.response_id == response.ours), None)
+        return self._session.speaking.known(response.ours)
 
     def _usage(self, response: _Response) -> dict[str, Any]:
         reply = self._reply(response)
